@@ -1,0 +1,50 @@
+# Nginx → Gunicorn → Flask under supervisord, as one image. Builds a project with a requirements.txt, a
+# pyproject.toml, or both; the arguments and APP_MODULE are all that has to be said about it.
+
+ARG BASE_IMAGE=public.ecr.aws/docker/library/debian:trixie-slim
+
+FROM $BASE_IMAGE AS base
+# Debian packages that the application needs to run, such as "libpq5"
+ARG APT_PACKAGES=""
+# security updates that are newer than the base image come along, and so no version is pinned
+# hadolint ignore=DL3008
+RUN apt-get update \
+ && DEBIAN_FRONTEND=noninteractive apt-get upgrade -y --no-install-recommends \
+ && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends nginx python3 libcap2-bin $APT_PACKAGES \
+ && rm -rf /var/lib/apt/lists/*
+# The same Nginx with the right to bind port 80 where users have none (AWS Fargate). A copy, because the kernel
+# refuses to run a file with a capability that the container was denied, and elsewhere none is needed.
+RUN cp /usr/sbin/nginx /usr/local/sbin/nginx-privileged \
+ && setcap cap_net_bind_service=+ep /usr/local/sbin/nginx-privileged
+
+FROM base AS build
+# Debian packages that the application's dependencies need to build, such as "libpq-dev"
+ARG APT_BUILD_PACKAGES=""
+# hadolint ignore=DL3008
+RUN apt-get update \
+ && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
+      python3-dev python3-pip python3-venv gcc libc6-dev $APT_BUILD_PACKAGES \
+ && rm -rf /var/lib/apt/lists/*
+RUN python3 -m venv --without-pip /opt/venv
+ARG PIP="python3 -m pip --python /opt/venv/bin/python --disable-pip-version-check install"
+# what the container needs; the application's own requirements may ask for another Gunicorn
+RUN --mount=type=cache,target=/root/.cache/pip $PIP gunicorn==27.0.1 supervisor==4.3.0
+WORKDIR /app
+COPY requirements*.txt pyproject.tom[l] ./
+RUN --mount=type=cache,target=/root/.cache/pip if [ -e requirements.txt ]; then $PIP -r requirements.txt; fi
+COPY . .
+RUN --mount=type=cache,target=/root/.cache/pip if grep -qE '^\[(project|build-system)\]' pyproject.toml 2>/dev/null; then $PIP .; fi
+RUN cp -r entrypoint /opt/venv/lib/python3*/site-packages/ && python3 -m compileall -q -j 0 /opt/venv /app
+
+FROM base
+COPY --from=build /opt/venv /opt/venv
+COPY --from=build /app /app
+# any user may run the image; this one is in no other's way
+USER 10001:0
+WORKDIR /app
+ARG APP_MODULE=app.wsgi:app
+ENV APP_MODULE=$APP_MODULE PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+EXPOSE 80
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["python", "-I", "-m", "entrypoint.healthcheck"]
+ENTRYPOINT ["python", "-I", "-m", "entrypoint"]

@@ -1,0 +1,99 @@
+"""The container's first process: validates the environment, prepares the run-time directory, runs the programs."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+from . import logs
+from .environment import SettingError
+from .limits import read_limits
+from .nginx import NginxError, prepare_nginx
+from .settings import Settings
+
+PRESTART = "prestart.sh"
+# bash rather than sh, and sourced rather than run: what it exports reaches the application
+_RUN_PRESTART = f"""
+set -e
+trap 'echo "{PRESTART} failed with status $?" >&2' EXIT
+. ./{PRESTART}
+trap - EXIT
+export PRESTART_DONE=1
+exec "$@"
+"""
+
+
+def main() -> int:
+    """Returns the container's exit status."""
+    # the kernel ignores a signal to process 1 that it does not handle
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, lambda *_: sys.exit(0))
+    os.umask(0o007)
+    try:
+        settings = Settings.from_environment(os.environ, read_limits())
+        raise_open_files()
+        prepare_run_dir(settings)
+        run_prestart()
+        prepare_nginx(settings, Path("nginx"))
+    except (SettingError, NginxError, OSError) as error:
+        logs.write("critical", "entrypoint", str(error))
+        return 1
+    export(settings)
+    logs.write(
+        "info",
+        "entrypoint",
+        f"port {settings.port}, {settings.workers} workers: {settings.workers_reason}; {settings.nginx_workers} Nginx "
+        f"workers with {settings.nginx_connections} connections each; {settings.max_waiting} requests at a time",
+    )
+    # not before the settings are known to be good: the import takes longer than all the rest
+    from .supervise import run
+
+    return run("supervisord.conf")
+
+
+def raise_open_files() -> None:
+    """Let every program open as many files as the container may."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def prepare_run_dir(settings: Settings) -> None:
+    """Make the run-time directory, empty but for what an earlier start of this container stored."""
+    directory = Path(settings.run_dir)
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        shutil.rmtree(directory / "nginx", ignore_errors=True)
+        (directory / "nginx").mkdir()
+        ready = directory / "ready"
+        ready.unlink(missing_ok=True)
+        os.mkfifo(ready, 0o600)
+    except OSError as error:
+        raise OSError(
+            f"the run-time directory {directory} cannot be written ({error.strerror}); "
+            "give the container a writable /dev/shm, or set RUN_DIR to a directory that its user may write"
+        ) from error
+
+
+def run_prestart() -> None:
+    """Source prestart.sh, if it is there, in a shell that then runs this program again."""
+    if os.path.exists(PRESTART) and not os.environ.pop("PRESTART_DONE", None):
+        os.execvp("bash", ["bash", "-c", _RUN_PRESTART, "bash", sys.executable, *sys.orig_argv[1:]])
+
+
+def export(settings: Settings) -> None:
+    """Hand what was decided to the programs, under the names that they read."""
+    os.environ |= {
+        "RUN_DIR": settings.run_dir,
+        "APP_MODULE": settings.app_module,
+        "WEB_CONCURRENCY": str(settings.workers),
+        "MAX_BODY_SIZE": str(settings.max_body_size),
+        "LOG_LEVEL": settings.log_level,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

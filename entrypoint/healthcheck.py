@@ -1,0 +1,30 @@
+"""Asks the container's own Nginx for /ping, and exits with 0 when the application behind it answers."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+
+TIMEOUT = 4
+
+
+def main() -> int:
+    """0 when healthy, 1 with the reason on standard output when not. Plain sockets: an HTTP client loads ten times
+    as long.
+    """
+    port = int(os.environ.get("PORT") or os.environ.get("LISTEN_PORT") or 80)
+    try:
+        with socket.create_connection(("127.0.0.1", port), TIMEOUT) as connection:
+            connection.sendall(b"GET /ping HTTP/1.0\r\nHost: localhost\r\nUser-Agent: healthcheck\r\n\r\n")
+            status = connection.makefile("rb").readline().decode(errors="replace").strip()
+    except OSError as error:
+        print(f"unhealthy: port {port}: {error}")
+        return 1
+    healthy = status.split(" ")[1:2] == ["200"]
+    print("healthy" if healthy else f"unhealthy: {status or 'no answer'}")
+    return 0 if healthy else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""Log lines: one JSON object a line on standard error, whatever a program printed."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from collections import deque
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+# 2026/11/22 12:00:00 [warn] 12#12: *1 an upstream response is buffered …
+_NGINX = re.compile(r"(?:\d{4}/\d\d/\d\d \d\d:\d\d:\d\d |nginx: )\[(\w+)\] (?:\d+#\d+: )?(.*)")
+_NGINX_LEVELS = {"emerg": "critical", "alert": "critical", "crit": "critical", "warn": "warning", "notice": "info"}
+# how long before its end a program speaks of the cause
+CAUSE_SECONDS = 5
+LEVELS = ("debug", "info", "warning", "error", "critical")
+
+
+def write(level: str, logger: str, message: str) -> None:
+    """Write one line of our own."""
+    time = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    print(json.dumps({"time": time, "level": level, "logger": logger, "message": message}), file=sys.stderr, flush=True)
+
+
+class _Trouble(NamedTuple):
+    time: float
+    kind: str
+    text: str
+
+
+class ProgramOutput:
+    """What one program prints on one channel: JSON lines pass as they are, others are wrapped."""
+
+    def __init__(self, program: str, level: str) -> None:
+        self.program = program
+        self.level = level
+        self._troubles: deque[_Trouble] = deque(maxlen=20)
+        self._rest = b""
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes; whole lines are written at once, the rest waits for its end."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            self._line(line.decode(errors="backslashreplace").rstrip())
+
+    def close(self) -> None:
+        """The program has ended: what waits has no more to come."""
+        self.feed(b"\n")
+
+    def cause(self) -> str:
+        """Why the program, which has just ended, did so: of what it said in its last seconds the first exception it
+        logged, otherwise the last line it printed rather than logged, otherwise the last that speaks of trouble.
+        """
+        recent = [trouble for trouble in self._troubles if trouble.time > time.monotonic() - CAUSE_SECONDS]
+        exceptions = [trouble for trouble in recent if trouble.kind == "exception"][:1]
+        printed = [trouble for trouble in recent if trouble.kind == "printed"][-1:]
+        return next((trouble.text for trouble in (*exceptions, *printed, *recent[-1:])), "it gave no reason")
+
+    def _line(self, line: str) -> None:
+        if not line:
+            return
+        record = _json_object(line)
+        if record is None:
+            level, message = self._parse(line)
+            write(level, self.program, message)
+        else:
+            level, message = str(record.get("level", self.level)), str(record.get("message", line))
+            print(line, file=sys.stderr, flush=True)
+        exception = str((record or {}).get("exception", "")).strip().splitlines()
+        if exception:
+            self._troubles.append(_Trouble(time.monotonic(), "exception", exception[-1]))
+        elif level in ("warning", "error", "critical"):
+            self._troubles.append(_Trouble(time.monotonic(), "logged" if record else "printed", message))
+
+    def _parse(self, line: str) -> tuple[str, str]:
+        nginx = _NGINX.fullmatch(line)
+        if nginx:
+            return _NGINX_LEVELS.get(nginx[1], nginx[1] if nginx[1] in LEVELS else self.level), nginx[2]
+        return self.level, line
+
+
+def _json_object(line: str) -> dict[str, object] | None:
+    if not line.startswith("{"):
+        return None
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None

@@ -1,0 +1,166 @@
+"""supervisord in this process, with the four things it lacks: it starts at once, hears a dead child at once, logs
+JSON, and ends with a status that says whether the container failed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections import deque
+from pathlib import Path
+from typing import ClassVar
+
+from supervisor import events, loggers
+from supervisor.medusa import asyncore_25 as asyncore
+from supervisor.options import ServerOptions
+from supervisor.process import Subprocess
+from supervisor.states import SupervisorStates
+from supervisor.supervisord import Supervisor
+
+from . import logs
+
+# a program that has to be restarted more often than this is not coming back
+RESTARTS, WITHIN_SECONDS = 10, 60
+
+
+def run(configuration: str) -> int:
+    """Run the programs of a supervisord configuration file until a signal or a failure ends them.
+
+    Returns the exit status: 0 after SIGTERM, SIGINT or SIGQUIT, 1 when a program could not be kept running.
+    """
+    options = _Options()
+    options.realize(["-c", configuration, "-n", "-s"])
+    options.first = True
+    options.test = False
+    supervisor = _Supervisor(options)
+    with contextlib.suppress(asyncore.ExitNow):
+        supervisor.main()
+    if supervisor.failure:
+        logs.write("critical", "entrypoint", supervisor.failure)
+    return 1 if supervisor.failure else 0
+
+
+class _Supervisor(Supervisor):
+    failure = ""
+
+    def runforever(self) -> None:
+        self.outputs: dict[tuple[str, str], logs.ProgramOutput] = {}
+        self.restarts: dict[str, deque[float]] = {}
+        self.stopped: set[int] = set()
+        events.subscribe(events.ProcessLogEvent, self.on_output)
+        events.subscribe(events.ProcessStateExitedEvent, self.on_exit)
+        events.subscribe(events.ProcessStateFatalEvent, self.on_fatal)
+        events.subscribe(events.Tick5Event, self.on_tick)
+        # the loop would poll for a second before it starts anything
+        for group in sorted(self.process_groups.values()):
+            group.transition()
+        super().runforever()
+
+    def on_output(self, event: events.ProcessLogEvent) -> None:
+        self.output(event.process, event.channel).feed(event.data)
+
+    def output(self, process: Subprocess, channel: str) -> logs.ProgramOutput:
+        name = process.config.name
+        level = "info" if channel == "stdout" else "warning"
+        return self.outputs.setdefault((name, channel), logs.ProgramOutput(name, level))
+
+    def on_exit(self, event: events.ProcessStateExitedEvent) -> None:
+        process = event.process
+        error = self.output(process, "stderr")
+        error.close()
+        # what the dead program leaves behind still holds its sockets: an orphaned Nginx worker the port
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, process.config.stopsignal)
+        name, status, cause = process.config.name, process.exitstatus, error.cause()
+        if status > 0:
+            self.fail(f"{name} ended with status {status} and cannot go on: {cause}")
+        elif self.restarted_too_often(name):
+            self.fail(f"{name} ended {RESTARTS} times within {WITHIN_SECONDS} seconds; the last it said: {cause}")
+
+    def restarted_too_often(self, name: str) -> bool:
+        recent = self.restarts.setdefault(name, deque(maxlen=RESTARTS))
+        recent.append(time.monotonic())
+        return len(recent) == RESTARTS and recent[-1] - recent[0] < WITHIN_SECONDS
+
+    def on_fatal(self, event: events.ProcessStateFatalEvent) -> None:
+        self.fail(f"{event.process.config.name} could not be started: {event.process.spawnerr}")
+
+    def on_tick(self, event: events.Tick5Event) -> None:
+        """Kill what has been stopped (SIGSTOP) for two ticks: its parent starts it anew, but would wait for ever."""
+        now_stopped = stopped_processes({process.pid for process in self.all_processes()})
+        for pid in now_stopped & self.stopped:
+            logs.write("warning", "entrypoint", f"process {pid} has been stopped by a signal for 5 s: killed")
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.stopped = now_stopped
+
+    def all_processes(self) -> list[Subprocess]:
+        return [process for group in self.process_groups.values() for process in group.processes.values()]
+
+    def fail(self, reason: str) -> None:
+        self.failure = self.failure or reason
+        self.options.mood = SupervisorStates.SHUTDOWN
+
+
+def stopped_processes(groups: set[int]) -> set[int]:
+    """The pids in these process groups that a signal has stopped (state T; a debugger's stop is another)."""
+    stopped = set()
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, group = path.read_text().rsplit(")", 1)[1].split()[:3]
+            if state == "T" and int(group) in groups:
+                stopped.add(int(path.parent.name))
+    return stopped
+
+
+class _Options(ServerOptions):
+    def make_logger(self) -> None:
+        self.logger = loggers.Logger(self.loglevel, [_JsonHandler()])
+        for message in self.parse_criticals + self.parse_warnings:
+            self.logger.warn(message)
+
+    def setsignals(self) -> None:
+        super().setsignals()
+        # poll() goes on after a signal: without a descriptor to wake it, a dead child is noticed a second late
+        self.wakeup = _Wakeup()
+        signal.set_wakeup_fd(self.wakeup.write_fd, warn_on_full_buffer=False)
+
+    def get_socket_map(self) -> dict[int, object]:
+        return {self.wakeup.read_fd: self.wakeup}
+
+
+class _Wakeup:
+    """A pipe that is readable once a signal has arrived, in the shape of a supervisord dispatcher."""
+
+    def __init__(self) -> None:
+        self.read_fd, self.write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return False
+
+    def handle_read_event(self) -> None:
+        os.read(self.read_fd, 4096)
+
+    def handle_error(self) -> None:
+        raise
+
+
+class _JsonHandler:
+    level = loggers.LevelsByName.BLAT
+    levels: ClassVar = {
+        loggers.LevelsByName.CRIT: "critical",
+        loggers.LevelsByName.ERRO: "error",
+        loggers.LevelsByName.WARN: "warning",
+        loggers.LevelsByName.INFO: "info",
+    }
+
+    def emit(self, record: loggers.LogRecord) -> None:
+        logs.write(self.levels.get(record.level, "debug"), "supervisord", str(record.msg).strip())
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,115 @@
+"""The image, built and run by a Docker engine as the README says."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+
+from tests.api import http_api
+from tests.running import IMAGE, ROOT, container, docker, wait_for
+
+pytestmark = pytest.mark.docker
+
+
+@pytest.fixture(scope="module")
+def running(image):
+    with container() as running:
+        yield running
+
+
+def test_the_readme_commands_work(image):
+    """Word by word: the port is the README's."""
+    id = subprocess.run(
+        "docker run -p 8080:80 -d tinystacks/flask-crud-app:latest",
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    try:
+        api = http_api("http://127.0.0.1:8080")
+
+        def ping():
+            try:
+                return api("GET", "/ping")
+            except OSError:
+                return None
+
+        answer = wait_for(ping, 30)
+        assert (answer.status, answer.body) == (200, b"pong\n")
+        created = api("PUT", "/item", {"title": "my title", "content": "my content"})
+        assert created.status == 201
+        assert api("GET", created.headers["Location"]).json == created.json
+    finally:
+        docker("rm", "-f", id)
+
+
+def tree(processes, pid):
+    """The process tree below `pid` as nested lists of names, as an operator would draw it."""
+    return sorted([name(process), tree(processes, process["pid"])] for process in processes if process["ppid"] == pid)
+
+
+def name(process):
+    argv = process["argv"]
+    return next(word for word in ("nginx: master", "nginx: worker", "gunicorn", "entrypoint") if word in argv)
+
+
+def test_the_process_tree(running):
+    processes = running.processes()
+    assert tree(processes, running.inspect("State.Pid")) == [
+        ["gunicorn", [["gunicorn", []], ["gunicorn", []]]],
+        ["nginx: master", [["nginx: worker", []], ["nginx: worker", []]]],
+    ]
+
+
+def test_no_process_is_root(running):
+    users = running.exec("sh", "-c", "grep -h ^Uid /proc/[0-9]*/status").splitlines()
+    assert len(users) >= 7
+    assert {tuple(line.split()[1:]) for line in users} == {("10001",) * 4}
+
+
+def test_the_socket_is_for_user_and_group(running):
+    assert running.exec("stat", "-c", "%F %a", "/dev/shm/app/gunicorn.sock") == "socket 660"
+
+
+def test_it_turns_healthy(running):
+    assert wait_for(lambda: running.inspect("State.Health.Status") == "healthy", 30)
+
+
+def test_health_checks_are_not_logged_and_requests_are(running):
+    running.get("/item?secret=1", **{"User-Agent": "someone"})
+    lines = wait_for(lambda: [line for line in running.log() if line.get("user_agent") == "someone"])
+    assert (lines[0]["method"], lines[0]["path"], lines[0]["status"]) == ("GET", "/item", 200)
+    assert not [line for line in running.log() if line.get("path") == "/ping"]
+
+
+@pytest.mark.parametrize("program", ["pip", "pip3", "gcc", "cc", "g++", "make", "curl", "wget"])
+def test_it_has_no_tools(image, program):
+    done = subprocess.run(["docker", "run", "--rm", "--entrypoint", "sh", IMAGE, "-c", f"command -v {program}"])
+    assert done.returncode != 0
+
+
+def test_it_has_no_tests_and_no_pip(image):
+    script = "ls /app; ls /opt/venv/lib/python3*/site-packages; python -c 'import pip' 2>&1; find / -name 'test_*.py' -path '/app/*'"
+    listed = docker("run", "--rm", "--entrypoint", "sh", IMAGE, "-c", script, check=False).split()
+    assert "entrypoint" in listed
+    assert not {"tests", "docs", "bench", "local", "infra", ".git", "moto", "pytest", "pip", "Makefile"} & set(listed)
+    assert "ModuleNotFoundError:" in listed
+
+
+def test_it_exposes_port_80_and_no_secrets(image):
+    config = json.loads(docker("inspect", IMAGE))[0]["Config"]
+    assert config["ExposedPorts"] == {"80/tcp": {}}
+    assert config["User"] == "10001:0"
+    assert {variable.split("=")[0] for variable in config["Env"]} <= {
+        "PATH", "APP_MODULE", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"
+    }  # fmt: skip
+
+
+def test_its_size_is_known(image):
+    """Not an assertion on a figure that moves: a layer that brings a compiler or a cache is ten times this margin."""
+    size = int(docker("inspect", "-f", "{{.Size}}", IMAGE))
+    base = docker("inspect", "-f", "{{.Size}}", "public.ecr.aws/docker/library/debian:trixie-slim", cwd=ROOT)
+    assert size - int(base) < 150 * 10**6

@@ -1,0 +1,268 @@
+"""Start, stop and death: what an operator fears."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.running import Stack, free_port, stack, wait_for
+
+
+def find(running: Stack, what: str) -> list[int]:
+    """The pids of "gunicorn worker", "gunicorn master", "nginx worker" or "nginx master"."""
+    processes = running.processes()
+    program, role = what.split()
+    mine = [
+        process
+        for process in processes
+        if f"{program}: {role}" in process["argv"] or f"{program} --" in process["argv"]
+    ]
+    first = running.process.pid
+    return [process["pid"] for process in mine if (process["ppid"] == first) == (role == "master")]
+
+
+def in_flight(running: Stack, directory: Path, count: int, seconds: float) -> tuple[ThreadPoolExecutor, list]:
+    """Send requests that take some time, and return once the application has all of them."""
+    threads = ThreadPoolExecutor(count)
+    paths = [directory / f"request-{n}" for n in range(count)]
+    futures = [threads.submit(running.get, f"/wait?seconds={seconds}&name={path}") for path in paths]
+    wait_for(lambda: all(path.exists() for path in paths))
+    return threads, futures
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+def test_a_stop_answers_every_request_that_is_under_way(project, number):
+    with stack(project, APP_MODULE="hello:app") as running:
+        threads, futures = in_flight(running, project, 8, seconds=1.5)
+        running.process.send_signal(number)
+        wait_for(lambda: refuses(running.port))
+        # a second one does not cut it short
+        running.process.send_signal(number)
+        assert [future.result().status for future in futures] == [200] * 8
+        assert running.process.wait(10) == 0
+        threads.shutdown()
+        stopped = [message for message in running.messages() if message.startswith("stopped: ")]
+        assert [message.split()[1] for message in stopped] == ["nginx", "gunicorn"]
+
+
+def refuses(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def test_nobody_sees_a_502_while_it_starts(project):
+    """Nginx takes no connection before a worker is ready: until then they are refused."""
+    (project / "hello.py").write_text(
+        "import threading\nthreading.Event().wait(1.5)\n" + (project / "hello.py").read_text()
+    )
+    running = Stack(project, APP_MODULE="hello:app")
+    try:
+        statuses = []
+
+        def ask():
+            try:
+                statuses.append(running.get("/ping").status)
+            except OSError:
+                statuses.append("refused")
+            return statuses[-1] == 200
+
+        wait_for(ask, 20)
+        assert statuses.count("refused") > 10
+        assert set(statuses) == {"refused", 200}
+    finally:
+        running.remove()
+
+
+@pytest.mark.parametrize("preload", ["1", "0"])
+@pytest.mark.parametrize("victim", ["gunicorn worker", "gunicorn master", "nginx worker", "nginx master"])
+def test_what_is_killed_comes_back_within_two_seconds(project, victim, preload):
+    with stack(project, APP_MODULE="hello:app", PRELOAD_APP=preload) as running:
+        wait_for(lambda: len(running.processes()) == 6)
+        before = {what: set(find(running, what)) for what in ("gunicorn worker", "nginx worker", victim)}
+        killed = find(running, victim)[0]
+        os.kill(killed, signal.SIGKILL)
+
+        def back():
+            now = {what: set(find(running, what)) for what in before}
+            same = {what: len(pids) for what, pids in now.items()} == {what: len(pids) for what, pids in before.items()}
+            return same and killed not in now[victim] and running.answers()
+
+        wait_for(back, 2, f"{victim} is back")
+        # what the dead one left behind goes as well
+        wait_for(lambda: len(running.processes()) == 6, 5, "nothing else runs")
+        assert not [process for process in running.processes() if process["state"] == "Z"]
+
+
+@pytest.mark.parametrize("victim", ["gunicorn worker", "gunicorn master", "nginx worker", "nginx master"])
+def test_what_is_stopped_is_replaced_and_the_others_go_on(project, victim):
+    with stack(project, APP_MODULE="hello:app") as running:
+        stopped = find(running, victim)[0]
+        os.kill(stopped, signal.SIGSTOP)
+        asked = ThreadPoolExecutor(4)
+        try:
+            wait_for(
+                lambda: stopped not in find(running, victim) and find(running, victim), 15, f"{victim} is replaced"
+            )
+            wait_for(running.answers, 2)
+        finally:
+            asked.shutdown()
+        assert len([line for line in running.messages() if f"process {stopped} has been stopped" in line]) == 1
+
+
+def test_a_worker_whose_request_never_ends_is_replaced(project):
+    with stack(project, APP_MODULE="hello:app", GUNICORN_CMD_ARGS="--timeout 2 --graceful-timeout 1") as running:
+        before = set(find(running, "gunicorn worker"))
+        threads, _ = in_flight(running, project, 1, seconds=3600)
+        assert running.answers()
+        wait_for(lambda: len(set(find(running, "gunicorn worker")) - before) == 1, 10, "one worker is new")
+        assert running.answers()
+        message = next(message for message in running.messages() if "has run for more than" in message)
+        assert "hello.py" in message
+        running.remove()
+        threads.shutdown()
+
+
+def starts(project: Path, **environment: str) -> tuple[int, float, list[dict]]:
+    """Start what cannot run: the exit status, how long it took, and the log."""
+    running = Stack(project, **environment)
+    begin = time.monotonic()
+    try:
+        status = running.process.wait(15)
+        return status, time.monotonic() - begin, running.log()
+    finally:
+        running.remove()
+
+
+CANNOT_START = {
+    "module that is not there": ({"APP_MODULE": "nope:app"}, "No module named 'nope'"),
+    "attribute that is not there": ({"APP_MODULE": "hello:nope"}, "Failed to find attribute 'nope' in 'hello'"),
+    "factory that is not there": ({"APP_MODULE": "hello:create()"}, "create"),
+    "module that fails": ({"APP_MODULE": "broken:app"}, "ZeroDivisionError: division by zero"),
+    "module with a syntax error": ({"APP_MODULE": "syntax:app"}, "SyntaxError"),
+    "not a module name": ({"APP_MODULE": "a b"}, "APP_MODULE='a b' cannot be used; allowed: module:name or"),
+    "port": ({"PORT": "eighty"}, "PORT='eighty' cannot be used; allowed: a whole number from 1 to 65535"),
+    "old name of the port": ({"PORT": "", "LISTEN_PORT": "70000"}, "LISTEN_PORT='70000' cannot be used"),
+    "workers": ({"WEB_CONCURRENCY": "0"}, "WEB_CONCURRENCY='0' cannot be used; allowed: a whole number from 1 to 256"),
+    "body size": ({"MAX_BODY_SIZE": "1 MB"}, "MAX_BODY_SIZE='1 MB' cannot be used; allowed: a size such as 512k"),
+    "proxies": ({"TRUSTED_PROXIES": "10.0.0.1/8"}, "TRUSTED_PROXIES='10.0.0.1/8' cannot be used"),
+    "log level": ({"LOG_LEVEL": "loud"}, "LOG_LEVEL='loud' cannot be used; allowed: debug, info, warning"),
+    "Gunicorn's arguments": ({"GUNICORN_CMD_ARGS": "--nonsense"}, "--nonsense"),
+    "run-time directory": ({"RUN_DIR": "/proc/nope"}, "the run-time directory /proc/nope cannot be written"),
+    "Nginx's configuration": ({"NGINX": "broken"}, "nginx does not accept its configuration: "),
+}
+
+
+@pytest.mark.parametrize("name", CANNOT_START)
+@pytest.mark.parametrize("preload", ["1", "0"])
+def test_what_cannot_start_ends_and_says_why(project, name, preload):
+    (project / "broken.py").write_text("1 / 0\n")
+    (project / "syntax.py").write_text("def\n")
+    environment, reason = CANNOT_START[name]
+    if "NGINX" in environment:
+        (project / "nginx" / "upstream.conf").write_text("upstream {\n")
+    status, seconds, log = starts(project, **{"APP_MODULE": "hello:app", "PRELOAD_APP": preload} | environment)
+    assert status == 1
+    assert seconds < 3
+    assert log[-1]["level"] == "critical"
+    assert log[-1]["logger"] == "entrypoint"
+    assert reason in log[-1]["message"]
+    if preload == "1":
+        messages = [line["message"] for line in log]
+        assert len(messages) == len(set(messages)), "something is printed twice"
+
+
+def test_a_port_that_is_taken_is_named(project):
+    with socket.create_server(("0.0.0.0", free_port())) as taken:
+        port = str(taken.getsockname()[1])
+        status, _, log = starts(project, APP_MODULE="hello:app", PORT=port)
+    assert status == 1
+    assert f"port {port} cannot be bound: Address already in use" in log[-1]["message"]
+
+
+def test_workers_that_die_as_fast_as_they_start_end_the_container(project):
+    (project / "hello.py").write_text(
+        (project / "hello.py").read_text()
+        + "\nos.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIGSEGV))\n"
+    )
+    status, _, log = starts(project, APP_MODULE="hello:app")
+    assert status == 1
+    assert "gunicorn ended with status 1" in log[-1]["message"]
+    assert "workers died within a minute" in log[-1]["message"]
+
+
+def test_a_program_that_is_killed_again_and_again_ends_the_container(project):
+    with stack(project, APP_MODULE="hello:app") as running:
+
+        def kill():
+            for pid in find(running, "nginx master"):
+                os.kill(pid, signal.SIGKILL)
+            return running.process.poll() is not None
+
+        wait_for(kill, 30)
+        assert running.process.returncode == 1
+        assert "nginx ended 10 times within 60 seconds" in running.log()[-1]["message"]
+
+
+def test_prestart_runs_first_and_its_variables_reach_the_application(project):
+    (project / "prestart.sh").write_text(
+        "#!/bin/bash\nset -e\n[[ -n bash ]]\nexport APP_MODULE=hello:app\ntouch migrated\n"
+    )
+    with stack(project) as running:
+        assert running.get("/ping").status == 200
+        assert (project / "migrated").exists()
+        assert running.stop() == 0
+
+
+def test_a_prestart_that_fails_ends_the_container(project):
+    (project / "prestart.sh").write_text("echo migrating\nfalse\ntouch too-far\n")
+    running = Stack(project, APP_MODULE="hello:app")
+    try:
+        assert running.process.wait(10) != 0
+        assert "prestart.sh failed with status 1" in running.stderr.read_text().splitlines()[-1]
+        assert not (project / "too-far").exists()
+    finally:
+        running.remove()
+
+
+def test_nothing_is_left_after_a_stop(project):
+    with stack(project, APP_MODULE="hello:app") as running:
+        pids = [process["pid"] for process in running.processes()]
+        assert running.stop() == 0
+        assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
+def test_it_can_be_stopped_before_it_is_ready(project):
+    (project / "hello.py").write_text("import threading\nthreading.Event().wait(30)\n")
+    running = Stack(project, APP_MODULE="hello:app")
+    try:
+        wait_for(lambda: len(running.processes()) >= 2)
+        begin = time.monotonic()
+        assert running.stop() == 0
+        assert time.monotonic() - begin < 5
+    finally:
+        running.remove()
+
+
+def test_memory_and_descriptors_do_not_grow_with_restarts(project):
+    with stack(project, APP_MODULE="hello:app") as running:
+
+        def descriptors():
+            return len(list(Path(f"/proc/{running.process.pid}/fd").iterdir()))
+
+        before = descriptors()
+        for _ in range(3):
+            old = find(running, "gunicorn master")[0]
+            os.kill(old, signal.SIGKILL)
+            wait_for(lambda old=old: find(running, "gunicorn master") not in ([], [old]) and running.answers(), 5)
+        assert descriptors() == before
+        assert threading.active_count() < 50
