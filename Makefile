@@ -1,33 +1,38 @@
-# make run: the service on http://127.0.0.1:8080, with a local AWS beside it
-# make test: everything that can run on this machine
-.PHONY: run test lint format clean
+# make run    the service on http://127.0.0.1:8080, with a local AWS beside it
+# make test   everything that can run on this machine
+# make token  an access token of the local AWS: make token USER=bob
+.PHONY: run token test lint format clean
 
 PYTHON ?= python3
-VENV := .venv
-BIN := $(VENV)/bin
-export PORT ?= 8080
+BIN := .venv/bin
 
-run: $(VENV)/installed
-	@bin/run
+run:
+	@local/run
 
-# lint and test need the same tools
-$(VENV)/installed: requirements.txt requirements-dev.txt
-	@$(PYTHON) -m venv $(VENV) || { echo "python3 with its venv module is needed (Debian: apt-get install python3-venv)" >&2; exit 1; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
-	@touch $@
+token: USER = alice
+token:
+	@$(PYTHON) -m local.token $(USER)
 
-test: $(VENV)/installed
+test: .venv/installed
+	@local/nginx-installed
 	@$(BIN)/python -m pytest
 
-lint: $(VENV)/installed
+lint: .venv/installed
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/hadolint Dockerfile
+	@$(BIN)/hadolint Dockerfile local/Dockerfile
+	@$(BIN)/shellcheck local/run local/nginx-installed .ci/run
 
-format: $(VENV)/installed
+format: .venv/installed
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache
+
+.venv/installed: requirements.txt requirements-dev.txt
+	@$(PYTHON) -m venv .venv || { echo "python3 with its venv module is needed (Debian: apt-get install python3-venv)" >&2; exit 1; }
+	@echo "installing the development tools into .venv" >&2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
