@@ -5,6 +5,7 @@ import gc
 import json
 import logging
 import os
+import select
 import signal
 import sys
 import threading
@@ -13,6 +14,7 @@ import traceback
 from datetime import UTC, datetime
 
 from gunicorn.errors import HaltServer
+from gunicorn.workers.gthread import ThreadWorker
 
 run_dir = os.environ["RUN_DIR"]
 
@@ -22,7 +24,6 @@ umask = 0o007
 backlog = 2048
 
 # WEB_CONCURRENCY sets the workers
-worker_class = "gthread"
 threads = 4
 # load the application once and fork: less memory, and a worker that was killed is back at once
 preload_app = os.environ.get("PRELOAD_APP", "1") != "0"
@@ -43,6 +44,28 @@ control_socket_disable = True
 # Nginx has set the only headers that may speak for it
 forwarder_headers = ""
 secure_scheme_headers = {"X-FORWARDED-PROTO": "https"}
+
+class Worker(ThreadWorker):
+    """gthread, but a connection on which the next request follows at once keeps its thread.
+
+    Gunicorn hands every request from its main thread to another and back, which costs a tenth of the CPU. Nginx keeps
+    its connections busy, so the next request is mostly there already; when other requests wait for a thread, this
+    one does not wait for it.
+    """
+
+    def handle(self, conn):
+        while True:
+            result = super().handle(conn)
+            if result is not True or not self.alive or self.tpool._work_queue.qsize():
+                return result
+            poll = select.poll()
+            poll.register(conn.sock, select.POLLIN)
+            if not poll.poll(NEXT_REQUEST_MS) and not conn.parser.unreader.buf.getvalue():
+                return result
+
+
+NEXT_REQUEST_MS = 1
+worker_class = Worker
 
 _request = threading.local()
 

@@ -32,7 +32,7 @@ def create_collection(path: str, store: Store, owner: Callable[[], str]) -> Blue
     def create(id: str | None) -> Response:
         user = owner()
         fields, body_id = payload.read_fields(request)
-        named = payload.read_id(id, *request.args.getlist("id"), body_id)
+        named = payload.read_id(id, *_query_ids(), body_id)
         payload.require_fields(fields)
         preconditions = Preconditions(request)
         item = Item(named or str(uuid.uuid4()), fields["title"], fields["content"], new_version())
@@ -55,7 +55,7 @@ def create_collection(path: str, store: Store, owner: Callable[[], str]) -> Blue
     @route("GET")
     def read(id: str | None) -> Response:
         user = owner()
-        wanted = payload.read_id(id, *request.args.getlist("id"))
+        wanted = payload.read_id(id, *_query_ids())
         if wanted is None:
             return page(user)
         preconditions = Preconditions(request)
@@ -79,20 +79,24 @@ def create_collection(path: str, store: Store, owner: Callable[[], str]) -> Blue
     def update(id: str | None) -> Response:
         user = owner()
         fields, body_id = payload.read_fields(request)
-        wanted = payload.require_id(payload.read_id(id, *request.args.getlist("id"), body_id))
+        wanted = payload.require_id(payload.read_id(id, *_query_ids(), body_id))
         return _item_response(store.update(user, wanted, fields, Preconditions(request).for_existing()))
 
     @route("DELETE")
     def delete(id: str | None) -> Response:
         user = owner()
         body_id = payload.read_fields(request)[1] if request.content_length else None
-        wanted = payload.require_id(payload.read_id(id, *request.args.getlist("id"), body_id))
+        wanted = payload.require_id(payload.read_id(id, *_query_ids(), body_id))
         store.delete(user, wanted, Preconditions(request).for_existing())
         return Response(status=204)
 
     for error in (NotFound, ConditionFailed, StoreFull, StoreUnavailable, StoreTimeout):
         blueprint.register_error_handler(error, lambda raised: problem_response(_problem_of(raised)))
     return blueprint
+
+
+def _query_ids() -> list[str]:
+    return request.args.getlist("id") if request.query_string else []
 
 
 def _problem_of(error: Exception) -> Problem:

@@ -164,8 +164,8 @@ class Preconditions:
     """
 
     def __init__(self, request: Request) -> None:
-        self.if_match = _entity_tags("If-Match", request.headers.get("If-Match"), weak=False)
-        self.if_none_match = _entity_tags("If-None-Match", request.headers.get("If-None-Match"), weak=True)
+        self.if_match = _entity_tags("If-Match", request.environ.get("HTTP_IF_MATCH"), weak=False)
+        self.if_none_match = _entity_tags("If-None-Match", request.environ.get("HTTP_IF_NONE_MATCH"), weak=True)
 
     def for_existing(self) -> Condition:
         """The condition for a write to an item that must be there, which is what `*` speaks of."""

@@ -81,5 +81,7 @@ def init_app(app: Flask) -> None:
 
     @app.after_request
     def add_request_id(response: Response) -> Response:
-        response.headers["X-Request-Id"] = request_id()
+        # Nginx adds the id that it gave
+        if "HTTP_X_REQUEST_ID" not in request.environ:
+            response.headers["X-Request-Id"] = request_id()
         return response

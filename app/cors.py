@@ -1,0 +1,34 @@
+"""Which origins browsers may call the API from (the Fetch standard's CORS protocol), never with credentials."""
+
+from __future__ import annotations
+
+from flask import Flask, Response, request
+
+EXPOSED = "ETag, Location, X-Request-Id, Retry-After"
+METHODS = "GET, HEAD, PUT, POST, DELETE"
+MAX_AGE = "600"
+
+
+def init_app(app: Flask, origins: list[str]) -> None:
+    """Let `origins` call, or any where one of them is `*`."""
+    anybody = "*" in origins
+
+    @app.after_request
+    def add_cors_headers(response: Response) -> Response:
+        headers = response.headers
+        if anybody:
+            allowed = "*"
+        else:
+            # a cache must not give one origin the answer that another got
+            headers.add("Vary", "Origin")
+            allowed = request.environ.get("HTTP_ORIGIN", "")
+            if allowed not in origins:
+                return response
+        headers["Access-Control-Allow-Origin"] = allowed
+        if "HTTP_ORIGIN" in request.environ:
+            headers["Access-Control-Expose-Headers"] = EXPOSED
+            if request.method == "OPTIONS":
+                headers["Access-Control-Allow-Methods"] = METHODS
+                headers["Access-Control-Allow-Headers"] = request.headers.get("Access-Control-Request-Headers", "")
+                headers["Access-Control-Max-Age"] = MAX_AGE
+        return response

@@ -1,0 +1,106 @@
+"""The README's commands, taken from it and run as they stand."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.settings import Settings
+from entrypoint.settings import Settings as ContainerSettings
+from tests.api import http_api
+from tests.running import ROOT, docker, wait_for
+
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(heading: str, language: str = "sh") -> list[str]:
+    """The code blocks in a section of the README."""
+    section = re.split(r"^## ", README.split(f"## {heading}\n", 1)[1], maxsplit=1, flags=re.M)[0]
+    return re.findall(rf"```{language}\n(.*?)```", section, re.S)
+
+
+def answers(port: int):
+    def ping():
+        try:
+            return http_api(f"http://127.0.0.1:{port}")("GET", "/ping").status == 200
+        except OSError:
+            return False
+
+    return ping
+
+
+@pytest.mark.docker
+def test_run_it_and_add_an_item():
+    build, run, curl = blocks("Run it")[0].strip().splitlines()
+    put = next(block for block in blocks("Call it") if "/item" in block and "TOKEN" not in block)
+    subprocess.run(build, shell=True, cwd=ROOT, check=True, capture_output=True)
+    container = subprocess.run(run, shell=True, cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
+    try:
+        wait_for(answers(8080), 30)
+        assert subprocess.run(curl, shell=True, capture_output=True, text=True, check=True).stdout == "pong\n"
+        created = subprocess.run(put, shell=True, capture_output=True, text=True, check=True).stdout
+        assert '"title": "my title", "content": "my content"' in created
+    finally:
+        docker("rm", "-f", container)
+
+
+def test_without_docker_flask_runs_the_application():
+    """The same `flask run`, in an environment that has the requirements installed."""
+    command = blocks("Without Docker")[0].strip().splitlines()[-1]
+    assert command.startswith("flask run -p 8000")
+    environment = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    running = subprocess.Popen(
+        command, shell=True, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        wait_for(answers(8000), 20)
+        api = http_api("http://127.0.0.1:8000")
+        created = api("PUT", "/item", {"title": "a", "content": "b"})
+        assert created.status == 201
+        assert api("GET", created.headers["Location"]).json == created.json
+        missing = api("GET", "/db-item")
+        assert missing.status == 503
+        assert "TABLE_NAME" in missing.json["detail"]
+    finally:
+        os.killpg(running.pid, signal.SIGTERM)
+        running.wait()
+
+
+def rows() -> set[str]:
+    """The variables that the tables of the settings name."""
+    section = README.split("## Settings\n", 1)[1].split("\n## ", 1)[0]
+    return {name for row in re.findall(r"^\| (`.*?) \|", section, re.M) for name in re.findall(r"`([A-Z_]+)`", row)}
+
+
+def test_every_setting_has_a_row():
+    """The variables that the code reads are those that the README names."""
+    sources = [*(ROOT / "app").rglob("*.py"), *(ROOT / "entrypoint").glob("*.py"), ROOT / "gunicorn.conf.py"]
+    read = set()
+    for source in sources:
+        text = source.read_text()
+        read |= set(
+            re.findall(r"(?:os\.environ(?:\.get)?[\[(]|environment\.\w+\(\s*|variables\.get\()\"([A-Z_]+)\"", text)
+        )
+    internal = {"PATH", "PRESTART_DONE"}
+    also = {"LISTEN_PORT", "NGINX_MAX_UPLOAD"}
+    assert read - internal - rows() - also == set()
+    assert Settings and ContainerSettings
+
+
+def test_every_file_that_it_names_is_there():
+    for path in re.findall(r"\]\((?!http|#)([^)#]+)\)", README):
+        assert (ROOT / path).exists(), path
+
+
+def test_nothing_but_the_documented_files_is_at_the_root():
+    named = set(re.findall(r"`([\w./-]+?)/?`", README.split("## Files\n", 1)[1].split("\n## ", 1)[0]))
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    root = {path.split("/")[0] for path in tracked.splitlines()}
+    tools = {"README.md", "LICENSE", "Makefile", "pyproject.toml", "requirements-dev.txt"}
+    assert {name for name in root if not name.startswith(".")} - tools <= named
