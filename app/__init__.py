@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from flask import Flask, Response
-from flask_cors import CORS
+import json
 
-from . import problems
+from flask import Flask, Response, request
+
+from . import cors, docs, problems
+from .cognito import NoUserPool, Verifier
 from .collection import create_collection
+from .openapi import describe
 from .settings import Settings
+from .stores import Store
+from .stores.dynamodb import DynamoStore, NoTable
+from .stores.dynamodb_client import DynamoClient
 from .stores.memory import MemoryStore
 
 INDEX = """<!doctype html>
@@ -15,6 +21,7 @@ INDEX = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Flask CRUD API</title>
+<link rel="icon" href="docs/favicon-32x32.png">
 <h1>Flask CRUD API</h1>
 <p>A sample API behind Nginx and Gunicorn: PUT creates an item, GET reads, POST updates, DELETE deletes.</p>
 <ul>
@@ -34,18 +41,52 @@ def create_app(settings: Settings | None = None) -> Flask:
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_size
     problems.init_app(app)
-    exposed = ["ETag", "Location", "X-Request-Id"]
-    CORS(app, origins=settings.cors_origins, send_wildcard=True, expose_headers=exposed, max_age=600)
+    cors.init_app(app, settings.cors_origins)
 
     memory = MemoryStore(settings.item_store_directory, settings.item_store_size)
+    table, verifier = _table(app, settings), _verifier(app, settings)
     app.register_blueprint(create_collection("/item", memory, owner=lambda: "SYSTEM"))
+    app.register_blueprint(create_collection("/db-item", table, owner=lambda: "SYSTEM"))
+    app.register_blueprint(
+        create_collection(
+            "/authenticated-item", table, owner=lambda: verifier.verify(request.headers.get("Authorization"))
+        )
+    )
+
+    app.register_blueprint(docs.blueprint)
 
     @app.get("/ping")
     def ping() -> Response:
         return Response("pong\n", content_type="text/plain; charset=utf-8")
+
+    description = json.dumps(describe())
+
+    @app.get("/openapi.json")
+    def openapi() -> Response:
+        return Response(description, content_type="application/json")
 
     @app.get("/")
     def index() -> Response:
         return Response(INDEX, content_type="text/html; charset=utf-8")
 
     return app
+
+
+def _table(app: Flask, settings: Settings) -> Store:
+    """The DynamoDB table, or what says that there is none."""
+    if not settings.table_name:
+        return NoTable()
+    client = DynamoClient(settings.table_name, settings.aws_region or None, settings.dynamodb_endpoint or None)
+    app.before_request(client.job.begin)
+    return DynamoStore(client)
+
+
+def _verifier(app: Flask, settings: Settings) -> Verifier | NoUserPool:
+    """What accepts the user pool's tokens, or says that there is no pool."""
+    pool, clients = settings.cognito_user_pool_id, settings.cognito_client_ids
+    missing = {"COGNITO_USER_POOL_ID": pool, "COGNITO_CLIENT_ID": clients}
+    if not all(missing.values()):
+        return NoUserPool([name for name, value in missing.items() if not value])
+    verifier = Verifier(pool, clients, settings.cognito_scope, settings.cognito_keys_url)
+    app.before_request(verifier.keys.job.begin)
+    return verifier

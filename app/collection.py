@@ -32,7 +32,7 @@ def create_collection(path: str, store: Store, owner: Callable[[], str]) -> Blue
     def create(id: str | None) -> Response:
         user = owner()
         fields, body_id = payload.read_fields(request)
-        named = payload.read_id(id, *_query_ids(), body_id)
+        named = payload.read_id(id, *_query_values("id"), body_id)
         payload.require_fields(fields)
         preconditions = Preconditions(request)
         item = Item(named or str(uuid.uuid4()), fields["title"], fields["content"], new_version())
@@ -55,10 +55,12 @@ def create_collection(path: str, store: Store, owner: Callable[[], str]) -> Blue
     @route("GET")
     def read(id: str | None) -> Response:
         user = owner()
-        wanted = payload.read_id(id, *_query_ids())
-        if wanted is None:
-            return page(user)
+        wanted = payload.read_id(id, *_query_values("id"))
+        limit = payload.read_limit(_query_values("limit"))
+        after = payload.read_cursor(_query_values("cursor"))
         preconditions = Preconditions(request)
+        if wanted is None:
+            return page(user, limit, after)
         item = store.read(user, wanted)
         if item is None:
             raise NotFound
@@ -68,9 +70,7 @@ def create_collection(path: str, store: Store, owner: Callable[[], str]) -> Blue
             return Response(status=304, headers={"ETag": _entity_tag(item)})
         return _item_response(item)
 
-    def page(user: str) -> Response:
-        limit = payload.read_limit(request.args.getlist("limit"))
-        after = payload.read_cursor(request.args.getlist("cursor"))
+    def page(user: str, limit: int, after: str | None) -> Response:
         found = store.page(user, limit, after)
         document = {"items": [_document(item) for item in found.items], "next": payload.write_cursor(found.next)}
         return _json_response(document)
@@ -79,14 +79,14 @@ def create_collection(path: str, store: Store, owner: Callable[[], str]) -> Blue
     def update(id: str | None) -> Response:
         user = owner()
         fields, body_id = payload.read_fields(request)
-        wanted = payload.require_id(payload.read_id(id, *_query_ids(), body_id))
+        wanted = payload.require_id(payload.read_id(id, *_query_values("id"), body_id))
         return _item_response(store.update(user, wanted, fields, Preconditions(request).for_existing()))
 
     @route("DELETE")
     def delete(id: str | None) -> Response:
         user = owner()
         body_id = payload.read_fields(request)[1] if request.content_length else None
-        wanted = payload.require_id(payload.read_id(id, *_query_ids(), body_id))
+        wanted = payload.require_id(payload.read_id(id, *_query_values("id"), body_id))
         store.delete(user, wanted, Preconditions(request).for_existing())
         return Response(status=204)
 
@@ -95,8 +95,8 @@ def create_collection(path: str, store: Store, owner: Callable[[], str]) -> Blue
     return blueprint
 
 
-def _query_ids() -> list[str]:
-    return request.args.getlist("id") if request.query_string else []
+def _query_values(name: str) -> list[str]:
+    return request.args.getlist(name) if request.query_string else []
 
 
 def _problem_of(error: Exception) -> Problem:

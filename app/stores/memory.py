@@ -24,7 +24,8 @@ LOG_BYTES = 1024 * 1024
 # What the files may take beyond limit_bytes: the log, twice as long when a reader keeps it from starting anew, its
 # index, and the writes that were under way by then, of which seven may be of the largest items.
 OVERHEAD_BYTES = 4 * LOG_BYTES
-# How long a request waits for the writes of others, and how often it looks; a write takes 20 µs.
+# How long a request waits for the writes of others, and how often it looks. A write takes 20 µs; SQLite's own waits
+# grow to 100 ms, and then the unlucky wait ten times as long.
 PATIENCE_SECONDS = 5.0
 NAP_SECONDS = 0.0002
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -12,6 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -58,20 +60,23 @@ def everything(store: MemoryStore, owner: str) -> list[Item]:
 
 
 def fill(store: MemoryStore, content: str) -> list[Item]:
-    items = []
+    items: list[Item] = []
     with suppress(StoreFull):
         while True:
             items.append(store.create("me", item(content)))
+            assert len(items) * len(content) < 16 * LIMIT
     return items
 
 
 def start(body: Callable[[], object]) -> int:
-    """Run `body` in a child process, which ends with status 0 if it returns."""
+    """Run `body` in a child process, which ends with status 0 if it returns and is killed after 20 seconds."""
     pid = os.fork()
     if pid:
         return pid
     status = 1
     try:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(20)
         body()
         status = 0
     finally:
@@ -82,21 +87,15 @@ def join(*pids: int) -> None:
     assert [os.waitpid(pid, 0)[1] for pid in pids] == [0] * len(pids)
 
 
+def kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
 def in_threads(count: int, body: Callable[[], object]) -> None:
-    failures: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            body()
-        except BaseException as error:
-            failures.append(error)
-
-    threads = [threading.Thread(target=run) for _ in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
+    with ThreadPoolExecutor(count) as pool:
+        for future in [pool.submit(body) for _ in range(count)]:
+            future.result()
 
 
 @pytest.mark.parametrize("text", ["", "x" * 65_536, "\U0001f40d" * 65_536, "a\0b", "'; DROP TABLE item; --"])
@@ -129,9 +128,9 @@ def test_pages_have_every_item_once_in_the_order_of_ids(store: MemoryStore) -> N
     assert store.page("me", 10, None).next is None
     first = store.page("me", 4, None)
     assert ([found.id for found in first.items], first.next) == (ids[:4], ids[3])
-    for id in ids[3:5]:
-        store.delete("me", id, ANY)
-    assert [found.id for found in store.page("me", 100, first.next).items] == ids[5:]
+    assert [found.id for found in store.page("me", 100, first.next).items] == ids[4:]
+    store.delete("me", ids[3], ANY)
+    assert [found.id for found in store.page("me", 100, first.next).items] == ids[4:]
 
 
 @pytest.mark.parametrize("changes", [{"title": "new"}, {"content": ""}, {"title": "new", "content": "new"}])
@@ -240,12 +239,10 @@ def test_killed_workers_lose_no_item_and_hold_up_nobody(directory: Path, tmp_pat
     for n in range(3, 63):
         log = tmp_path / str(n - 3)
         wait_for(lambda log=log: log.exists() and log.stat().st_size > random.randrange(2_000))  # type: ignore[misc]
-        os.kill(workers[0], signal.SIGKILL)
-        os.waitpid(workers.pop(0), 0)
+        kill(workers.pop(0))
         workers.append(worker(n))
     for pid in workers:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+        kill(pid)
 
     lines = [line.split(" ") for log in tmp_path.iterdir() for line in log.read_text().splitlines()]
     created, deleting = ({line[1] for line in lines if line[0] == word} for word in ("created", "deleting"))
@@ -323,7 +320,8 @@ def test_stuck_reader_costs_writes_not_memory_until_it_is_killed(
     kept = [store.create("me", item("x" * 3_000)) for _ in range(50)]
     read_end, write_end = os.pipe()
     reader = start(lambda: hold_snapshot(directory, write_end))
-    os.read(read_end, 1)
+    os.close(write_end)
+    assert os.read(read_end, 1)
     try:
         with pytest.raises(StoreUnavailable) as raised:
             for _ in range(10_000):
@@ -332,8 +330,7 @@ def test_stuck_reader_costs_writes_not_memory_until_it_is_killed(
         assert size(directory) <= LIMIT + OVERHEAD_BYTES
         assert everything(store, "me")[0].id == min(found.id for found in kept)
     finally:
-        os.kill(reader, signal.SIGKILL)
-        os.waitpid(reader, 0)
+        kill(reader)
     for _ in range(1_000):
         store.update("me", kept[0].id, {"title": "new"}, ANY)
     assert size(directory) <= LIMIT + OVERHEAD_BYTES
@@ -343,35 +340,41 @@ def test_stuck_writer_costs_others_a_refusal(directory: Path, monkeypatch: pytes
     monkeypatch.setattr(memory, "PATIENCE_SECONDS", 0.2)
     store = MemoryStore(directory, LIMIT)
     created = store.create("me", item())
-    with closing(sqlite3.connect(directory / "items.db", isolation_level=None)) as stuck:
-        stuck.execute("BEGIN IMMEDIATE")
-        with pytest.raises(StoreUnavailable) as raised:
-            store.delete("me", created.id, ANY)
-        assert raised.value.retry_after
-        assert store.read("me", created.id) == created
-    store.delete("me", created.id, ANY)
+
+    def use() -> None:
+        with closing(sqlite3.connect(directory / "items.db", isolation_level=None)) as stuck:
+            stuck.execute("BEGIN IMMEDIATE")
+            with pytest.raises(StoreUnavailable) as raised:
+                store.delete("me", created.id, ANY)
+            assert raised.value.retry_after
+            assert store.read("me", created.id) == created
+        store.delete("me", created.id, ANY)
+
+    join(start(use))
 
 
-def test_fork_of_a_process_that_used_the_store_is_safe_for_both(store: MemoryStore, directory: Path) -> None:
-    before = store.create("me", item())
-    to_child, to_parent = os.pipe(), os.pipe()
+def test_child_of_a_process_that_used_the_store_uses_it_by_itself(store: MemoryStore, directory: Path) -> None:
+    to_child, from_child = os.pipe(), os.pipe()
 
     def child() -> None:
-        store.create("me", item("by the child, first"))
-        os.write(to_parent[1], b".")
+        store.create("me", item("second"))
+        os.write(from_child[1], b".")
         os.read(to_child[0], 1)
-        store.create("me", item("by the child, then"))
+        store.create("me", item("third"))
 
-    pid = start(child)
-    os.read(to_parent[0], 1)
-    # another process comes and goes; if it takes itself for the last one, it removes the log under the child
+    def parent() -> None:
+        store.create("me", item("first"))
+        start(child)
+
+    join(start(parent))
+    os.close(from_child[1])
+    assert os.read(from_child[0], 1)
+    # another process comes and goes; if it took itself for the last one, it would remove the log that the child uses
     other = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('DELETE FROM item WHERE id = 0')"
     subprocess.run([sys.executable, "-c", other, directory / "items.db"], check=True)
     os.write(to_child[1], b".")
-    join(pid)
-    found = everything(store, "me")
-    assert before in found
-    assert {each.content for each in found} == {"content", "by the child, first", "by the child, then"}
+    assert os.read(from_child[0], 1) == b"", "the child has not ended"
+    assert {found.content for found in everything(store, "me")} == {"first", "second", "third"}
     assert intact(directory)
 
 
@@ -485,6 +488,11 @@ def test_directory_is_made_once_its_parent_is_there(directory: Path) -> None:
     parent = directory / "missing"
     store = MemoryStore(parent / "items", LIMIT)
     assert f"needs a directory {parent}/items" in refusal(store)
+    parent.mkdir()
+    store.create("me", item())
+    shutil.rmtree(parent)
+    with pytest.raises(StoreUnavailable):
+        store.create("me", item())
     parent.mkdir()
     store.create("me", item())
 

@@ -1,0 +1,89 @@
+"""Work that must not hold up a request or a start: done in a thread, anew in every process."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable
+
+log = logging.getLogger(__name__)
+
+
+class BackgroundJob:
+    """Does `work` in a thread of this process: one at a time, and at most one in `interval` seconds.
+
+    A process that is forked later does it by itself, at once; others at the first `start`. Threads do not survive a
+    fork, and one that imports a module at that moment leaves its child a lock that nobody opens, so none is started
+    where the job is made: Gunicorn loads the application in the process that it forks from.
+    """
+
+    def __init__(self, work: Callable[[], None], interval: float) -> None:
+        self._work = work
+        self._interval = interval
+        self._reset()
+        _jobs.add(self)
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()
+        self._not_before = 0.0
+        self._done = threading.Event()
+        self.running = self.began = self.ended = False
+
+    def begin(self) -> None:
+        """Start, unless this process has before."""
+        if not self.began:
+            self.start()
+
+    def start(self) -> bool:
+        """Whether this call has started the work; not while it is done, nor too soon after the last time."""
+        with self._lock:
+            if self.running or time.monotonic() < self._not_before:
+                return False
+            self.running = self.began = True
+            self._not_before = time.monotonic() + self._interval
+            self._done = threading.Event()
+        try:
+            threading.Thread(target=self._run, name=self._work.__name__, daemon=True).start()
+        except RuntimeError:
+            log.exception("no thread could be started")
+            self._finish()
+        return True
+
+    def wait(self, seconds: float) -> None:
+        """Wait until the work that was started last is done, for so long at most."""
+        self._done.wait(seconds)
+
+    def seconds_until_next(self) -> float:
+        """How long `start` will do nothing."""
+        return max(0.0, self._not_before - time.monotonic())
+
+    def _run(self) -> None:
+        try:
+            self._work()
+        except Exception:
+            log.exception("unexpected error in %s", self._work.__name__)
+        finally:
+            self._finish()
+
+    def _finish(self) -> None:
+        self.running = False
+        self.ended = True
+        self._done.set()
+
+    def _after_fork(self) -> None:
+        self._reset()
+        self.start()
+
+
+_jobs: weakref.WeakSet[BackgroundJob] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for job in list(_jobs):
+        job._after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)
