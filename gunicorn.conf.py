@@ -146,10 +146,15 @@ def _end_if_stuck(worker):
                 os._exit(1)
 
 
+# while the application is loaded nothing becomes garbage: a tenth of the time (see gc.freeze in Python's manual)
+gc.disable()
+
+
 def when_ready(server):
     """The socket is for the container's own user and group; what is loaded now is shared by all workers."""
     os.chmod(f"{run_dir}/gunicorn.sock", 0o660)
     gc.freeze()
+    gc.enable()
 
 
 def post_worker_init(worker):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import resource
 import shutil
 import signal
 import sys
+import threading
 from pathlib import Path
 
 from . import logs
@@ -14,7 +16,9 @@ from .environment import SettingError
 from .limits import read_limits
 from .nginx import NginxError, prepare_nginx
 from .settings import Settings
+from .stand_ins import without_rpc
 
+CONFIGURATION = "supervisord.conf"
 PRESTART = "prestart.sh"
 # bash rather than sh, and sourced rather than run: what it exports reaches the application
 _RUN_PRESTART = f"""
@@ -38,7 +42,11 @@ def main() -> int:
         raise_open_files()
         prepare_run_dir(settings)
         run_prestart()
+        # not before the settings are known to be good: the import takes longer than all the rest
+        supervise = threading.Thread(target=import_supervise)
+        supervise.start()
         prepare_nginx(settings, Path("nginx"))
+        supervise.join()
     except (SettingError, NginxError, OSError) as error:
         logs.write("critical", "entrypoint", str(error))
         return 1
@@ -49,10 +57,15 @@ def main() -> int:
         f"port {settings.port}, {settings.workers} workers: {settings.workers_reason}; {settings.nginx_workers} Nginx "
         f"workers with {settings.nginx_connections} connections each; {settings.max_waiting} requests at a time",
     )
-    # not before the settings are known to be good: the import takes longer than all the rest
     from .supervise import run
 
-    return run("supervisord.conf")
+    return run(CONFIGURATION)
+
+
+def import_supervise() -> None:
+    """While Nginx reads its configuration."""
+    with without_rpc(Path(CONFIGURATION).read_text()):
+        importlib.import_module("entrypoint.supervise")
 
 
 def raise_open_files() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 import time
@@ -13,6 +14,7 @@ from typing import NamedTuple
 # 2026/11/22 12:00:00 [warn] 12#12: *1 an upstream response is buffered …
 _NGINX = re.compile(r"(?:\d{4}/\d\d/\d\d \d\d:\d\d:\d\d |nginx: )\[(\w+)\] (?:\d+#\d+: )?(.*)")
 _NGINX_LEVELS = {"emerg": "critical", "alert": "critical", "crit": "critical", "warn": "warning", "notice": "info"}
+_FRAME = re.compile(r'^ *File "([^"]+)", line (\d+)', re.M)
 # how long before its end a program speaks of the cause
 CAUSE_SECONDS = 5
 LEVELS = ("debug", "info", "warning", "error", "critical")
@@ -68,9 +70,9 @@ class ProgramOutput:
         else:
             level, message = str(record.get("level", self.level)), str(record.get("message", line))
             print(line, file=sys.stderr, flush=True)
-        exception = str((record or {}).get("exception", "")).strip().splitlines()
+        exception = str((record or {}).get("exception", "")).strip()
         if exception:
-            self._troubles.append(_Trouble(time.monotonic(), "exception", exception[-1]))
+            self._troubles.append(_Trouble(time.monotonic(), "exception", _summary(exception)))
         elif level in ("warning", "error", "critical"):
             self._troubles.append(_Trouble(time.monotonic(), "logged" if record else "printed", message))
 
@@ -79,6 +81,13 @@ class ProgramOutput:
         if nginx:
             return _NGINX_LEVELS.get(nginx[1], nginx[1] if nginx[1] in LEVELS else self.level), nginx[2]
         return self.level, line
+
+
+def _summary(traceback: str) -> str:
+    """The exception that a traceback ends with, and the last line of the project's own that led to it."""
+    project = os.getcwd().rstrip("/") + "/"
+    lines = [line for line in _FRAME.findall(traceback) if line[0].startswith(project)]
+    return traceback.splitlines()[-1] + (f" ({lines[-1][0]}, line {lines[-1][1]})" if lines else "")
 
 
 def _json_object(line: str) -> dict[str, object] | None:

@@ -8,6 +8,7 @@ import socket
 import subprocess
 from pathlib import Path
 
+from .environment import SettingError
 from .settings import Settings
 
 _PLACEHOLDER = re.compile(r"\$\{([A-Z_]+)\}")
@@ -67,6 +68,8 @@ def nginx_values(settings: Settings) -> dict[str, str]:
         "CLIENT_LIMIT_ZONES": zones,
         "CLIENT_LIMITS": limits,
         "STATIC": static(settings),
+        "STATIC_URL": settings.static_url,
+        "STATIC_PATH": settings.static_path.rstrip("/"),
     }
 
 
@@ -83,11 +86,12 @@ def client_limits(settings: Settings) -> tuple[str, str]:
 
 
 def static(settings: Settings) -> str:
-    """A location for the static files, when STATIC_PATH says where they are."""
+    """What includes the location for the static files, when STATIC_PATH says where they are. Raises SettingError."""
     if not settings.static_path:
         return ""
-    path = settings.static_path.rstrip("/")
-    return f"location {settings.static_url}/ {{\n      alias {path}/;\n    }}"
+    if not os.path.isdir(settings.static_path):
+        raise SettingError("STATIC_PATH", settings.static_path, "a directory that is there, such as /app/static")
+    return "include static.conf;"
 
 
 def listen(port: int) -> str:

@@ -20,6 +20,7 @@ from supervisor.states import SupervisorStates
 from supervisor.supervisord import Supervisor
 
 from . import logs
+from .application import explain
 
 # a program that has to be restarted more often than this is not coming back
 RESTARTS, WITHIN_SECONDS = 10, 60
@@ -75,6 +76,8 @@ class _Supervisor(Supervisor):
             os.killpg(process.pid, process.config.stopsignal)
         name, status, cause = process.config.name, process.exitstatus, error.cause()
         if status > 0:
+            if name == "gunicorn":
+                cause = explain(cause, os.environ["APP_MODULE"], Path.cwd())
             self.fail(f"{name} ended with status {status} and cannot go on: {cause}")
         elif self.restarted_too_often(name):
             self.fail(f"{name} ended {RESTARTS} times within {WITHIN_SECONDS} seconds; the last it said: {cause}")
