@@ -11,7 +11,7 @@ run:
 
 token: USER = alice
 token:
-	@$(PYTHON) -m local.token $(USER)
+	@LOCAL_AWS_URL=http://127.0.0.1:$${LOCAL_AWS_PORT:-8081} $(PYTHON) -m local.token $(USER)
 
 test: .venv/installed
 	@local/nginx-installed

@@ -11,13 +11,17 @@ from collections.abc import Callable
 
 log = logging.getLogger(__name__)
 
+# how long a new process is left alone, in seconds: what is done in the background delays its first answer
+HEAD_START = 0.5
+
 
 class BackgroundJob:
     """Does `work` in a thread of this process: one at a time, and at most one in `interval` seconds.
 
-    A process that is forked later does it by itself, at once; others at the first `start`. Threads do not survive a
-    fork, and one that imports a module at that moment leaves its child a lock that nobody opens, so none is started
-    where the job is made: Gunicorn loads the application in the process that it forks from.
+    A process that is forked later does it by itself, after HEAD_START or when something waits for it; others at the
+    first `start`. Threads do not survive a fork, and one that imports a module at that moment leaves its child a lock
+    that nobody opens, so none is started where the job is made: Gunicorn loads the application in the process that it
+    forks from.
     """
 
     def __init__(self, work: Callable[[], None], interval: float) -> None:
@@ -29,7 +33,7 @@ class BackgroundJob:
     def _reset(self) -> None:
         self._lock = threading.Lock()
         self._not_before = 0.0
-        self._done = threading.Event()
+        self._done, self._wanted = threading.Event(), threading.Event()
         self.running = self.began = self.ended = False
 
     def begin(self) -> None:
@@ -37,8 +41,11 @@ class BackgroundJob:
         if not self.began:
             self.start()
 
-    def start(self) -> bool:
-        """Whether this call has started the work; not while it is done, nor too soon after the last time."""
+    def start(self, pause: float = 0.0) -> bool:
+        """Whether this call has started the work; not while it is done, nor too soon after the last time.
+
+        It begins after the pause, or when something waits for it.
+        """
         with self._lock:
             if self.running or time.monotonic() < self._not_before:
                 return False
@@ -46,7 +53,7 @@ class BackgroundJob:
             self._not_before = time.monotonic() + self._interval
             self._done = threading.Event()
         try:
-            threading.Thread(target=self._run, name=self._work.__name__, daemon=True).start()
+            threading.Thread(target=self._run, args=[pause], daemon=True).start()
         except RuntimeError:
             log.exception("no thread could be started")
             self._finish()
@@ -54,17 +61,19 @@ class BackgroundJob:
 
     def wait(self, seconds: float) -> None:
         """Wait until the work that was started last is done, for so long at most."""
+        self._wanted.set()
         self._done.wait(seconds)
 
     def seconds_until_next(self) -> float:
         """How long `start` will do nothing."""
         return max(0.0, self._not_before - time.monotonic())
 
-    def _run(self) -> None:
+    def _run(self, pause: float) -> None:
         try:
+            self._wanted.wait(pause)
             self._work()
         except Exception:
-            log.exception("unexpected error in %s", self._work.__name__)
+            log.exception("unexpected error in the background")
         finally:
             self._finish()
 
@@ -75,7 +84,7 @@ class BackgroundJob:
 
     def _after_fork(self) -> None:
         self._reset()
-        self.start()
+        self.start(HEAD_START)
 
 
 _jobs: weakref.WeakSet[BackgroundJob] = weakref.WeakSet()

@@ -181,6 +181,19 @@ def test_a_page_has_fifty_items_unless_told_otherwise(call):
     assert len(call("GET", "?limit=100").json["items"]) == 51
 
 
+def test_a_page_of_large_items_is_bounded_and_none_is_missed(call):
+    created = {call("PUT", "", {"title": f"{n}", "content": "x" * 65_536}).json["id"] for n in range(40)}
+    seen, cursor, pages = [], "", 0
+    while cursor is not None:
+        answer = call("GET", f"?limit=100{cursor}")
+        assert len(answer.body) < 1.2 * 1024**2
+        seen += [item["id"] for item in answer.json["items"]]
+        cursor = answer.json["next"] and f"&cursor={answer.json['next']}"
+        pages += 1
+    assert pages > 1
+    assert sorted(seen) == sorted(created)
+
+
 @pytest.mark.parametrize(
     "query", ["limit=0", "limit=101", "limit=-1", "limit=x", "limit=", "limit=1&limit=2", "limit=1.0"]
 )

@@ -89,7 +89,7 @@ class Store(Protocol):
         """The item, or None."""
 
     def page(self, owner: str, limit: int, after: str | None) -> Page:
-        """At most `limit` items with ids greater than `after`, in the order of their ids."""
+        """At most `limit` items with ids greater than `after`, in the order of their ids; fewer after about 1 MiB."""
 
     def update(self, owner: str, id: str, changes: Mapping[str, str], condition: Condition) -> Item:
         """Set `title`, `content` or both and a new version; return the updated item.

@@ -47,7 +47,6 @@ class DynamoStore:
 
     def page(self, owner: str, limit: int, after: str | None) -> Page:
         self._client.operation.begin()
-        rows: list[dict[str, Any]] = []
         last = _key(owner, after) if after else None
         while True:
             answer = self._client.call(
@@ -56,13 +55,13 @@ class DynamoStore:
                 ExpressionAttributeValues={":owner": {"S": owner}},
                 ConsistentRead=True,
                 # one more than asked for, because DynamoDB may say that more follow when none do
-                Limit=limit + 1 - len(rows),
+                Limit=limit + 1,
                 **({"ExclusiveStartKey": last} if last else {}),
             )
-            rows += answer["Items"]
+            rows = answer["Items"]
             last = answer.get("LastEvaluatedKey")
-            # DynamoDB reads 1 MiB a call; what is there when time runs out is a page as well
-            if len(rows) > limit or not last or self._client.operation.is_late():
+            # DynamoDB reads 1 MiB a call, which bounds a page; an empty part of the table is no page yet
+            if rows or not last or self._client.operation.is_late():
                 break
         items = [_item(row) for row in rows[:limit]]
         if len(rows) > limit:

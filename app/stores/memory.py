@@ -33,6 +33,7 @@ NAP_SECONDS = 0.0002
 CONNECTIONS = 32
 
 PAGE_BYTES = 4096
+PAGE_CHARACTERS = 1024 * 1024
 SETTINGS = (
     f"page_size = {PAGE_BYTES}",
     "journal_mode = WAL",
@@ -50,7 +51,11 @@ TABLE = """CREATE TABLE IF NOT EXISTS item (
     owner TEXT, id TEXT, title TEXT, content TEXT, version INTEGER, PRIMARY KEY (owner, id)) WITHOUT ROWID"""
 CREATE = "INSERT INTO item VALUES (:owner, :id, :title, :content, :version) ON CONFLICT DO NOTHING"
 READ = "SELECT id, title, content, version FROM item WHERE owner = :owner AND id = :id"
-PAGE = "SELECT id, title, content, version FROM item WHERE owner = :owner AND id > :after ORDER BY id LIMIT :limit"
+# as many as asked for, but none after a megabyte of text: a page of the largest items would be 25 times as long
+PAGE = """SELECT id, title, content, version, available FROM (
+    SELECT *, sum(length(content)) OVER (ORDER BY id) - length(content) AS before, count(*) OVER () AS available
+    FROM (SELECT * FROM item WHERE owner = :owner AND id > :after ORDER BY id LIMIT :limit + 1))
+    WHERE before < :characters ORDER BY id LIMIT :limit"""
 WHERE = """WHERE owner = :owner AND id = :id
     AND (:match = 'null' OR version IN (SELECT value FROM json_each(:match)))
     AND (:none_match = 'null' OR version NOT IN (SELECT value FROM json_each(:none_match)))"""
@@ -88,9 +93,10 @@ class MemoryStore:
 
     def page(self, owner: str, limit: int, after: str | None) -> Page:
         with self._connection() as connection:
-            rows, _ = _execute(connection, PAGE, {"owner": owner, "after": after or "", "limit": limit + 1})
-        items = [Item(*row) for row in rows[:limit]]
-        return Page(items, items[-1].id if len(rows) > limit else None)
+            values = {"owner": owner, "after": after or "", "limit": limit, "characters": PAGE_CHARACTERS}
+            rows, _ = _execute(connection, PAGE, values)
+        items = [Item(*row[:4]) for row in rows]
+        return Page(items, items[-1].id if items and rows[0][4] > len(items) else None)
 
     def update(self, owner: str, id: str, changes: Mapping[str, str], condition: Condition) -> Item:
         version = new_version()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -20,8 +22,8 @@ from app.stores import Condition, ConditionFailed, Item, NotFound, StoreTimeout,
 from app.stores.dynamodb import DynamoStore
 from app.stores.dynamodb_client import DynamoClient
 from tests.api import app_api
-from tests.aws import ROOT, wait_for
-from tests.faults import FaultyDynamo, answer_late, answer_lost, body, broken, error, slow
+from tests.faults import FaultyDynamo, FaultyServer, answer_late, answer_lost, body, broken, error, slow
+from tests.running import ROOT, wait_for
 
 REGION = "us-east-1"
 ANY = Condition()
@@ -362,6 +364,49 @@ def test_expired_credentials_are_replaced_by_renewed_ones(no_credentials, api, d
     assert "renew" in api("GET", "/db-item").json["detail"]
     no_credentials.write_text("[default]\naws_access_key_id = new\naws_secret_access_key = b\n")
     wait_for(lambda: api("GET", "/db-item").status == 200, 10, "the renewed credentials are used")
+
+
+class Credentials(FaultyServer):
+    """The addresses at which ECS and EC2 give a task or an instance the credentials of its role."""
+
+    def answer(self, handler):
+        now = datetime.now(UTC)
+        secret = {"AccessKeyId": "role", "SecretAccessKey": "b", "Token": "c", "Code": "Success"}
+        times = {"LastUpdated": f"{now:%FT%TZ}", "Expiration": f"{now + timedelta(hours=6):%FT%TZ}"}
+        credentials = json.dumps(secret | times)
+        answers = {"/latest/api/token": "t", "/latest/meta-data/iam/security-credentials/": "my-role"}
+        handler.send(200, answers.get(handler.path, credentials).encode(), {})
+
+
+CHAIN = {
+    "static keys": lambda _: {"AWS_ACCESS_KEY_ID": "static", "AWS_SECRET_ACCESS_KEY": "b"},
+    "profile": lambda _: {"AWS_PROFILE": "mine"},
+    "task role": lambda url: {"AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{url}/role"},
+    "instance role": lambda url: {
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT": f"{url}/",
+        "AWS_EC2_METADATA_DISABLED": "false",
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("source", "key"),
+    [("static keys", "static"), ("profile", "profile"), ("task role", "role"), ("instance role", "role")],
+)
+def test_credentials_come_from_boto3s_own_chain(no_credentials, monkeypatch, api, dynamo, source, key):
+    no_credentials.write_text("[mine]\naws_access_key_id = profile\naws_secret_access_key = b\n")
+    used = []
+
+    def notes_credentials(handler):
+        used.append(re.search(r"Credential=(\w+)/", handler.headers["Authorization"])[1])
+        dynamo.answer(handler)
+
+    dynamo.fault = notes_credentials
+    with Credentials() as server:
+        for name, value in CHAIN[source](server.url).items():
+            monkeypatch.setenv(name, value)
+        assert api("GET", "/db-item").status == 200
+    assert used == [key]
 
 
 @pytest.mark.parametrize(

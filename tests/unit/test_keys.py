@@ -11,8 +11,8 @@ import pytest
 
 from app import keys
 from app.keys import FRESH, USABLE, KeyCache, KeysUnavailable, parse_keys
-from tests.aws import wait_for
 from tests.faults import KeyServer, body, broken, slow
+from tests.running import wait_for
 from tests.tokens import jwk
 
 

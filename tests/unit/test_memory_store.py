@@ -296,7 +296,7 @@ def test_turnover_uses_nothing_up(store: MemoryStore, length: int) -> None:
     gone = everything(store, "me")[::2]
     for found in gone:
         store.delete("me", found.id, ANY)
-    for _ in range(8 * LIMIT // (length + 1_000)):
+    for _ in range(5 * LIMIT // (length + 1_000)):
         id = store.create("me", item("x" * length)).id
         store.update("me", id, {"content": "y" * length}, ANY)
         store.delete("me", id, ANY)
