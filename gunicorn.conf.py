@@ -23,7 +23,7 @@ bind = f"unix:{run_dir}/gunicorn.sock"
 umask = 0o007
 backlog = 2048
 
-# WEB_CONCURRENCY sets the workers
+# WEB_CONCURRENCY sets the workers; entrypoint/settings.py has the number of threads as well
 threads = 4
 # load the application once and fork: less memory, and a worker that was killed is back at once
 preload_app = os.environ.get("PRELOAD_APP", "1") != "0"
@@ -38,8 +38,8 @@ limit_request_line = 8190
 limit_request_fields = 200
 limit_request_field_size = 8190
 
-# heartbeats: never on a disk
-worker_tmp_dir = "/dev/shm"
+# heartbeats, on /dev/shm: a disk may make them wait
+worker_tmp_dir = run_dir
 control_socket_disable = True
 # Nginx has set the only headers that may speak for it
 forwarder_headers = ""

@@ -12,11 +12,14 @@ import threading
 from pathlib import Path
 
 from . import logs
+from .drain import Drain
 from .environment import SettingError
 from .limits import read_limits
 from .nginx import NginxError, prepare_nginx
+from .output import PatientStream
 from .settings import Settings
 from .stand_ins import without_rpc
+from .watch import Watch
 
 CONFIGURATION = "supervisord.conf"
 PRESTART = "prestart.sh"
@@ -37,6 +40,7 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, lambda *_: sys.exit(0))
     os.umask(0o007)
+    sys.stderr = PatientStream(2)
     try:
         settings = Settings.from_environment(os.environ, read_limits())
         raise_open_files()
@@ -47,8 +51,11 @@ def main() -> int:
         supervise.start()
         prepare_nginx(settings, Path("nginx"))
         supervise.join()
-    except (SettingError, NginxError, OSError) as error:
+    except (SettingError, NginxError) as error:
         logs.write("critical", "entrypoint", str(error))
+        return 1
+    except OSError as error:
+        logs.write("critical", "entrypoint", explain(error, settings.run_dir))
         return 1
     export(settings)
     logs.write(
@@ -59,7 +66,7 @@ def main() -> int:
     )
     from .supervise import run
 
-    return run(CONFIGURATION)
+    return run(CONFIGURATION, Drain(settings.port, settings.run_dir, settings.drain_seconds), Watch(settings.port))
 
 
 def import_supervise() -> None:
@@ -77,18 +84,24 @@ def raise_open_files() -> None:
 def prepare_run_dir(settings: Settings) -> None:
     """Make the run-time directory, empty but for what an earlier start of this container stored."""
     directory = Path(settings.run_dir)
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        shutil.rmtree(directory / "nginx", ignore_errors=True)
-        (directory / "nginx").mkdir()
-        ready = directory / "ready"
-        ready.unlink(missing_ok=True)
-        os.mkfifo(ready, 0o600)
-    except OSError as error:
-        raise OSError(
-            f"the run-time directory {directory} cannot be written ({error.strerror}); "
-            "give the container a writable /dev/shm, or set RUN_DIR to a directory that its user may write"
-        ) from error
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    shutil.rmtree(directory / "nginx", ignore_errors=True)
+    (directory / "nginx").mkdir()
+    (directory / "stopping").unlink(missing_ok=True)
+    ready = directory / "ready"
+    ready.unlink(missing_ok=True)
+    os.mkfifo(ready, 0o600)
+
+
+def explain(error: OSError, run_dir: str) -> str:
+    """What is wrong, and what to do when it is the run-time directory."""
+    # a failed write does not say where, and nothing else is written
+    if error.filename and not run_dir.startswith(str(error.filename)) and not str(error.filename).startswith(run_dir):
+        return str(error)
+    return (
+        f"the run-time directory {run_dir} cannot be written ({error.strerror}); give the container a writable "
+        "/dev/shm with some free space, or set RUN_DIR to a directory that its user may write"
+    )
 
 
 def run_prestart() -> None:

@@ -13,7 +13,7 @@ def main() -> int:
     """0 when healthy, 1 with the reason on standard output when not. Plain sockets: an HTTP client loads ten times
     as long.
     """
-    port = int(os.environ.get("PORT") or os.environ.get("LISTEN_PORT") or 80)
+    port = int(os.environ.get("PORT", "").strip() or os.environ.get("LISTEN_PORT", "").strip() or 80)
     try:
         with socket.create_connection(("127.0.0.1", port), TIMEOUT) as connection:
             connection.sendall(b"GET /ping HTTP/1.0\r\nHost: localhost\r\nUser-Agent: healthcheck\r\n\r\n")

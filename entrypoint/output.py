@@ -43,7 +43,8 @@ class PatientStream(io.TextIOBase):
         if self._lost and not self._rest:
             lost, self._lost = self._lost, 0
             logs.write("warning", "entrypoint", f"{lost} lines before this one were dropped: nobody read them")
-            self._lost += lost if self._lost else 0
+            # it was dropped as well
+            self._lost = lost if self._lost else 0
         rest = line if self._lost or self._rest else self._send(line)
         if rest == line:
             self._lost += 1
@@ -66,5 +67,5 @@ class PatientStream(io.TextIOBase):
             except OSError:
                 # whoever read has gone for good
                 return b""
-        self._patience = PATIENCE_SECONDS
+            self._patience = PATIENCE_SECONDS
         return b""

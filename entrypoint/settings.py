@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from .environment import Environment
 from .limits import MIB, Limits
 
+# gunicorn.conf.py has the same number
 THREADS = 4
 # what a worker and everything beside the workers need, with the sample application and boto3
 WORKER_MEMORY, BASE_MEMORY = 48 * MIB, 80 * MIB
@@ -29,6 +30,7 @@ class Settings:
     run_dir: str
     workers: int
     workers_reason: str
+    threads: int
     nginx_workers: int
     nginx_connections: int
     max_body_size: int
@@ -36,6 +38,7 @@ class Settings:
     rate_limit: int
     connections_per_ip: int
     log_level: str
+    drain_seconds: int
     static_url: str
     static_path: str
 
@@ -43,7 +46,17 @@ class Settings:
     def from_environment(cls, variables: Mapping[str, str], limits: Limits) -> Settings:
         """Raises SettingError for a value that cannot be used."""
         environment = Environment(variables)
-        workers = environment.integer("WEB_CONCURRENCY", default=0, low=1, high=256)
+        concurrency = environment.integer("WEB_CONCURRENCY", default=0, low=1, high=256)
+        arguments = gunicorn_arguments(environment.text("GUNICORN_CMD_ARGS"))
+        workers, reason = next(
+            (number, reason)
+            for number, reason in (
+                (arguments.get("workers"), "GUNICORN_CMD_ARGS"),
+                (concurrency, "WEB_CONCURRENCY"),
+                (default_workers(limits), str(limits)),
+            )
+            if number
+        )
         return cls(
             port=environment.integer("PORT", "LISTEN_PORT", default=80, low=1, high=65535),
             app_module=environment.text(
@@ -55,8 +68,9 @@ class Settings:
                 pattern=r"/[\w./-]{1,80}",
                 allowed="an absolute path of 80 characters",
             ),
-            workers=workers or default_workers(limits),
-            workers_reason="WEB_CONCURRENCY" if workers else str(limits),
+            workers=workers,
+            workers_reason=reason,
+            threads=arguments.get("threads") or THREADS,
             nginx_workers=environment.integer(
                 "NGINX_WORKER_PROCESSES", default=min(4, math.ceil(limits.cpus)), low=1, high=64
             ),
@@ -66,6 +80,7 @@ class Settings:
             rate_limit=environment.integer("RATE_LIMIT", default=0, low=0, high=1_000_000),
             connections_per_ip=environment.integer("CONNECTIONS_PER_IP", default=0, low=0, high=65_535),
             log_level=environment.choice("LOG_LEVEL", "info", ("debug", "info", "warning", "error", "critical")),
+            drain_seconds=environment.integer("DRAIN_SECONDS", default=5, low=0, high=60),
             static_url=environment.text(
                 "STATIC_URL", default="/static", pattern=r"/[\w./-]*[\w-]", allowed="a path such as /static"
             ),
@@ -77,7 +92,24 @@ class Settings:
     @property
     def max_waiting(self) -> int:
         """How many requests may be in Gunicorn or wait for it."""
-        return self.workers * THREADS * WAITING_PER_THREAD
+        return self.workers * self.threads * WAITING_PER_THREAD
+
+
+def gunicorn_arguments(text: str) -> dict[str, int]:
+    """The workers and threads that GUNICORN_CMD_ARGS asks for. What is wrong with the rest, Gunicorn says itself."""
+    if not text:
+        return {}
+    # 10 ms that a start without it does not take
+    import argparse
+    import shlex
+
+    parser = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS, exit_on_error=False)
+    parser.add_argument("-w", "--workers", type=int)
+    parser.add_argument("--threads", type=int)
+    try:
+        return vars(parser.parse_known_args(shlex.split(text))[0])
+    except (argparse.ArgumentError, ValueError):
+        return {}
 
 
 def default_workers(limits: Limits) -> int:

@@ -21,12 +21,14 @@ from supervisor.supervisord import Supervisor
 
 from . import logs
 from .application import explain
+from .drain import Drain
+from .watch import Watch
 
 # a program that has to be restarted more often than this is not coming back
 RESTARTS, WITHIN_SECONDS = 10, 60
 
 
-def run(configuration: str) -> int:
+def run(configuration: str, drain: Drain, watch: Watch) -> int:
     """Run the programs of a supervisord configuration file until a signal or a failure ends them.
 
     Returns the exit status: 0 after SIGTERM, SIGINT or SIGQUIT, 1 when a program could not be kept running.
@@ -35,7 +37,7 @@ def run(configuration: str) -> int:
     options.realize(["-c", configuration, "-n", "-s"])
     options.first = True
     options.test = False
-    supervisor = _Supervisor(options)
+    supervisor = _Supervisor(options, drain, watch)
     with contextlib.suppress(asyncore.ExitNow):
         supervisor.main()
     if supervisor.failure:
@@ -45,6 +47,10 @@ def run(configuration: str) -> int:
 
 class _Supervisor(Supervisor):
     failure = ""
+
+    def __init__(self, options: ServerOptions, drain: Drain, watch: Watch) -> None:
+        super().__init__(options)
+        self.drain, self.watch = drain, watch
 
     def runforever(self) -> None:
         self.outputs: dict[tuple[str, str], logs.ProgramOutput] = {}
@@ -74,6 +80,7 @@ class _Supervisor(Supervisor):
         # what the dead program leaves behind still holds its sockets: an orphaned Nginx worker the port
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, process.config.stopsignal)
+            os.killpg(process.pid, signal.SIGCONT)
         name, status, cause = process.config.name, process.exitstatus, error.cause()
         if status > 0:
             if name == "gunicorn":
@@ -90,7 +97,27 @@ class _Supervisor(Supervisor):
     def on_fatal(self, event: events.ProcessStateFatalEvent) -> None:
         self.fail(f"{event.process.config.name} could not be started: {event.process.spawnerr}")
 
+    def ordered_stop_groups_phase_1(self) -> None:
+        """Called again and again once a stop has begun, before the programs that come first are told to."""
+        if self.failure or self.drain.done():
+            super().ordered_stop_groups_phase_1()
+
     def on_tick(self, event: events.Tick5Event) -> None:
+        self.kill_stopped()
+        if self.watch.look():
+            self.kill_hung_nginx()
+
+    def kill_hung_nginx(self) -> None:
+        """Once: if the next one hangs as well, that is not the way."""
+        if self.watch.unanswered > 1:
+            self.fail("nginx takes connections and answers nothing; is standard output read by anybody?")
+            return
+        logs.write("error", "entrypoint", "nginx takes connections and answers nothing: killed")
+        for process in self.all_processes():
+            if process.config.name == "nginx" and process.pid:
+                os.killpg(process.pid, signal.SIGKILL)
+
+    def kill_stopped(self) -> None:
         """Kill what has been stopped (SIGSTOP) for two ticks: its parent starts it anew, but would wait for ever."""
         now_stopped = stopped_processes({process.pid for process in self.all_processes()})
         for pid in now_stopped & self.stopped:

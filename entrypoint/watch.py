@@ -43,7 +43,6 @@ class Watch:
         self._close()
         if answer:
             self.unanswered = 0
-        self._ask()
         return False
 
     def _ask(self) -> None:

@@ -19,7 +19,7 @@ os.environ["MOTO_COGNITO_IDP_USER_POOL_CLIENT_ID_STRATEGY"] = "HASH"
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from . import ENVIRONMENT_PATH
+from . import ENVIRONMENT_PATH, PORT
 from .resources import make_resources
 
 Application = Callable[[WSGIEnvironment, StartResponse], Iterable[bytes]]
@@ -29,7 +29,7 @@ def main() -> None:
     """Serve until SIGTERM or SIGINT."""
     parser = argparse.ArgumentParser(prog="python -m local.aws", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    parser.add_argument("--port", type=int, default=8081, help="0 takes a free one")
+    parser.add_argument("--port", type=int, default=PORT, help="0 takes a free one")
     parser.add_argument("--environment", metavar="FILE", help="write what the application needs here, once it is ready")
     options = parser.parse_args()
     for number in (signal.SIGTERM, signal.SIGINT):

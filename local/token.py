@@ -8,9 +8,9 @@ import sys
 import urllib.error
 import urllib.request
 
-from . import ENVIRONMENT_PATH, PASSWORD
+from . import ENVIRONMENT_PATH, PASSWORD, PORT
 
-URL = os.environ.get("LOCAL_AWS_URL") or "http://127.0.0.1:8081"
+URL = os.environ.get("LOCAL_AWS_URL") or f"http://127.0.0.1:{PORT}"
 
 
 def main() -> int:
@@ -24,7 +24,10 @@ def main() -> int:
         print(f"{URL} gives {sys.argv[1]} no token: {error.read().decode(errors='replace')}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"the local AWS does not answer at {URL} ({error}); start it, or set LOCAL_AWS_URL", file=sys.stderr)
+        print(
+            f"the local AWS does not answer at {URL} ({error}); start it with `make run`, or set LOCAL_AWS_URL",
+            file=sys.stderr,
+        )
         return 1
     return 0
 

@@ -17,27 +17,13 @@ import itertools
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from local import token
 from local.resources import client, create_table, create_user
-
-ROOT = Path(__file__).parent.parent
-START_SECONDS = 30
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 10, what: str = "") -> Any:
-    """Poll until `condition()` is true, and return it. Raises TimeoutError."""
-    deadline = time.monotonic() + seconds
-    while not (result := condition()):
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"not within {seconds} s: {what or condition}")
-        time.sleep(0.01)
-    return result
+from tests.running import ROOT, START_SECONDS, wait_for
 
 
 class LocalAwsProcess:

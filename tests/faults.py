@@ -169,7 +169,7 @@ class _Handler(BaseHTTPRequestHandler):
         fault = self.owner.faults.popleft() if self.owner.faults else self.owner.fault
         (fault or self.owner.answer)(self)
 
-    do_GET = do_POST
+    do_GET = do_PUT = do_POST
 
     def send(self, status: int, content: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -32,6 +33,7 @@ def test_schemathesis_finds_nothing(aws, tmp_path):
             timeout=300,
         )
         assert done.returncode == 0, done.stdout + done.stderr
-        assert "Selected: 28/28" in done.stdout
+        selected, known = map(int, re.search(r"Selected: (\d+)/(\d+)", done.stdout).groups())
+        assert selected == known > 24
         # what it sends is never a reason to log an error
         assert [line for line in service.log() if line["level"] in ("error", "critical")] == []

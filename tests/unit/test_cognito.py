@@ -100,6 +100,28 @@ def test_hostile_tokens_cause_no_request_but_for_the_keys(aws, attacker, store_d
         assert attacker.requests == []
 
 
+NO_KEY_NEEDED = [
+    name
+    for name in HOSTILE
+    if name.startswith(
+        ("alg", "HS256", "RS512", "PS256", "ES256", "jwk", "jku", "x5", "crit", "b64", "header", "scheme")
+    )
+    or name.endswith(("part", "parts", "10 KB", "7 KB", "empty"))
+    and not name.startswith(("iss", "sub", "client_id"))
+    or name.startswith(("kid missing", "kid null", "kid a number", "kid a list", "base64", "padded", "malleable"))
+]
+
+
+@pytest.mark.parametrize("name", NO_KEY_NEEDED)
+def test_no_key_is_looked_for_when_the_header_is_enough(name):
+    with KeyServer(jwk(POOL_KEY)) as keys:
+        pool, verifier = verifier_of(keys)
+        with pytest.raises(Problem) as refused:
+            verifier.verify(HOSTILE[name](pool))
+        assert refused.value.status == 401
+        assert keys.requests == []
+
+
 # valid tokens
 
 

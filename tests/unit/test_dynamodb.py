@@ -21,6 +21,7 @@ from app.settings import Settings
 from app.stores import Condition, ConditionFailed, Item, NotFound, StoreTimeout, StoreUnavailable, new_version
 from app.stores.dynamodb import DynamoStore
 from app.stores.dynamodb_client import DynamoClient
+from entrypoint.settings import THREADS
 from tests.api import app_api
 from tests.faults import FaultyDynamo, FaultyServer, answer_late, answer_lost, body, broken, error, slow
 from tests.running import ROOT, wait_for
@@ -434,6 +435,16 @@ def test_without_a_table_the_answer_names_the_variable(store_directory, method, 
     assert answer.status == 503
     assert "TABLE_NAME" in answer.json["detail"]
     assert api("GET", "/ping").status == 200
+
+
+def test_nothing_of_the_client_is_left_to_defaults_that_change(store):
+    store.read("alice", item().id)
+    config = store._client._client.meta.config
+    assert (config.connect_timeout, config.read_timeout, config.tcp_keepalive) == (1, 2, True)
+    assert config.retries == {"mode": "standard", "total_max_attempts": 3}
+    assert config.max_pool_connections >= THREADS
+    assert config.parameter_validation is False
+    assert config.user_agent.startswith("flask-crud-app ")
 
 
 # processes

@@ -1,0 +1,220 @@
+"""infra/deploy against moto: the part of both stacks that moto can make is made, in the order that works."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import uuid
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from moto.cloudformation.models import CloudFormationBackend
+
+from tests.infra.template import for_moto
+from tests.pipeline.aws import Aws
+from tests.running import ROOT
+
+# what moto's CloudFormation makes; it passes over CodeBuild, CodePipeline, Cognito, scaling and alarms without a word
+SUPPORTED = {
+    "AWS::DynamoDB::Table",
+    "AWS::EC2::InternetGateway",
+    "AWS::EC2::Route",
+    "AWS::EC2::RouteTable",
+    "AWS::EC2::SecurityGroup",
+    "AWS::EC2::Subnet",
+    "AWS::EC2::SubnetRouteTableAssociation",
+    "AWS::EC2::VPC",
+    "AWS::EC2::VPCEndpoint",
+    "AWS::EC2::VPCGatewayAttachment",
+    "AWS::ECR::Repository",
+    "AWS::ECS::Cluster",
+    "AWS::ECS::Service",
+    "AWS::ECS::TaskDefinition",
+    "AWS::ElasticLoadBalancingV2::Listener",
+    "AWS::ElasticLoadBalancingV2::LoadBalancer",
+    "AWS::ElasticLoadBalancingV2::TargetGroup",
+    "AWS::IAM::Role",
+    "AWS::Logs::LogGroup",
+    "AWS::S3::Bucket",
+    "AWS::SNS::Topic",
+}
+MANIFEST = json.dumps(
+    {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+        "config": {
+            "mediaType": "application/vnd.docker.container.image.v1+json",
+            "size": 1,
+            "digest": "sha256:" + "1" * 64,
+        },
+        "layers": [],
+    },
+    indent=3,
+)
+
+
+class Account:
+    """An AWS account, and a checkout whose infra/deploy stands `name` up in it."""
+
+    def __init__(self, directory: Path, server: Aws) -> None:
+        self.name = f"app-{uuid.uuid4().hex[:8]}"
+        self.server = server
+        self.directory = directory
+        self.built: list[dict[str, Any]] = []
+        (directory / "infra").mkdir()
+        shutil.copy(ROOT / "infra" / "deploy", directory / "infra")
+        shutil.copy(ROOT / "build.yml", directory)
+        parameters = {"pipeline": {"Repository": "owner/name"}, "service": {}}
+        for template, given in parameters.items():
+            text = json.dumps(for_moto(template, SUPPORTED, Name=self.name, **given))
+            (directory / "infra" / f"{template}.yml").write_text(text)
+        for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
+            subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@t", *command], cwd=directory, check=True)
+        # not committed, so not built
+        (directory / "draft").write_text("draft")
+        self._make_build_project()
+
+    def _make_build_project(self) -> None:
+        self.server.client("codebuild").create_project(
+            name=f"{self.name}-build",
+            source={"type": "S3", "location": "sources/first.zip"},
+            artifacts={"type": "NO_ARTIFACTS"},
+            environment={"type": "LINUX_CONTAINER", "image": "x", "computeType": "BUILD_GENERAL1_SMALL"},
+            serviceRole="arn:aws:iam::123456789012:role/service-role/build",
+        )
+
+    def deploy(self, **environment: str) -> subprocess.CompletedProcess[str]:
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        variables = {"PATH": path, "HOME": str(self.directory), "NAME": self.name, "REPOSITORY": "owner/name"}
+        variables |= self.server.environment | environment
+        return subprocess.run(
+            [self.directory / "infra" / "deploy"],
+            env={name: value for name, value in variables.items() if value},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    def build_pushes(self) -> None:
+        """As build.yml does when CodeBuild runs it."""
+        self.built.append({"stacks": self.stacks(), "images": self.images()})
+        ecr = self.server.client("ecr")
+        ecr.put_image(repositoryName=self.name, imageManifest=MANIFEST, imageTag="latest")
+
+    def stacks(self) -> set[str]:
+        listed = self.server.client("cloudformation").list_stacks()["StackSummaries"]
+        return {stack["StackName"] for stack in listed if stack["StackName"].startswith(self.name)}
+
+    def images(self) -> dict[str, str]:
+        """Tag: digest."""
+        listed = self.server.client("ecr").list_images(repositoryName=self.name)["imageIds"]
+        return {image["imageTag"]: image["imageDigest"] for image in listed}
+
+    def output(self, stack: str, key: str) -> str:
+        return {each["OutputKey"]: each["OutputValue"] for each in self._stack(stack)["Outputs"]}[key]
+
+    def parameter(self, stack: str, key: str) -> str:
+        return {each["ParameterKey"]: each["ParameterValue"] for each in self._stack(stack)["Parameters"]}[key]
+
+    def _stack(self, stack: str) -> dict[str, Any]:
+        cloudformation = self.server.client("cloudformation")
+        (described,) = cloudformation.describe_stacks(StackName=f"{self.name}-{stack}")["Stacks"]
+        return described
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Aws]:
+    running = Aws()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def account(tmp_path: Path, server: Aws, monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
+    execute_change_set = CloudFormationBackend.execute_change_set
+
+    def and_outputs(backend: CloudFormationBackend, *arguments: Any, **options: Any) -> None:
+        """moto forgets the outputs of a stack that a change set creates."""
+        execute_change_set(backend, *arguments, **options)
+        for stack in backend.stacks.values():
+            stack._parse_template()
+            stack.output_map = stack._create_output_map()
+
+    monkeypatch.setattr(CloudFormationBackend, "execute_change_set", and_outputs)
+    made = Account(tmp_path, server)
+    server.after["StartBuild"] = made.build_pushes
+    yield made
+    server.after.clear()
+
+
+def test_first_deployment_with_an_empty_repository(account: Account) -> None:
+    done = account.deploy()
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    # the repository was there and empty, and nothing wanted to run an image yet
+    assert account.built == [{"stacks": {f"{account.name}-pipeline"}, "images": {}}]
+    assert account.stacks() == {f"{account.name}-pipeline", f"{account.name}-prod"}
+    images = account.images()
+    assert images.keys() == {"latest", "prod"}
+    assert images["latest"] == images["prod"]
+
+    # what was built is what was committed
+    bucket = account.output("pipeline", "SourcesBucket")
+    archive = account.server.client("s3").get_object(Bucket=bucket, Key="first.zip")["Body"].read()
+    names = zipfile.ZipFile(io.BytesIO(archive)).namelist()
+    assert "build.yml" in names
+    assert "draft" not in names
+
+    ecs = account.server.client("ecs")
+    (service,) = ecs.describe_services(cluster=f"{account.name}-prod", services=[account.name])["services"]
+    definition = ecs.describe_task_definition(taskDefinition=service["taskDefinition"])["taskDefinition"]
+    (container,) = definition["containerDefinitions"]
+    assert container["image"].endswith(f"/{account.name}:prod")
+    assert account.output("prod", "Url").startswith("http://")
+    assert f"The service: {account.output('prod', 'Url')}" in done.stdout
+
+    table = account.server.client("dynamodb").describe_table(TableName=account.output("prod", "TableName"))["Table"]
+    assert table["DeletionProtectionEnabled"] is True
+    assert {key["AttributeName"] for key in table["KeySchema"]} == {"userId", "itemId"}
+
+    # again, with other parameters: nothing is built
+    done = account.deploy(PIPELINE_PARAMETERS="Branch=next Provider=GitLab", SERVICE_PARAMETERS="MaxTasks=20")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(account.built) == 1
+    assert account.parameter("pipeline", "Branch") == "next"
+    assert account.parameter("pipeline", "Provider") == "GitLab"
+    assert account.parameter("prod", "MaxTasks") == "20"
+
+
+def test_failed_first_build_makes_no_service(account: Account) -> None:
+    script = '#!/bin/bash\n[ "$2" = batch-get-builds ] && { echo FAILED; exit; }\nexec "$REAL_AWS" "$@"\n'
+    program = account.directory / "aws"
+    program.write_text(script)
+    program.chmod(0o755)
+    path = f"{account.directory}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = account.deploy(PATH=path, REAL_AWS=str(Path(sys.executable).parent / "aws"))
+    assert done.returncode == 1
+    assert "the build ended as FAILED" in done.stderr
+    assert account.stacks() == {f"{account.name}-pipeline"}
+    assert "prod" not in account.images()
+
+
+def test_missing_git_repository_is_named(account: Account) -> None:
+    done = account.deploy(REPOSITORY="")
+    assert done.returncode != 0
+    assert "REPOSITORY=owner/name" in done.stderr
+    assert account.stacks() == set()
+
+
+def test_script_is_short_and_sound() -> None:
+    script = ROOT / "infra" / "deploy"
+    assert len(script.read_text().splitlines()) <= 40
+    done = subprocess.run([Path(sys.executable).parent / "shellcheck", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout

@@ -1,0 +1,156 @@
+"""infra/pipeline.yml, property by property."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+from datetime import timedelta
+
+import pytest
+
+from tests.infra.template import Stack
+from tests.pipeline.test_files import spec
+
+
+def project(stack: Stack, name: str) -> dict:
+    return stack.properties(name)
+
+
+def variables(stack: Stack, name: str) -> dict[str, str]:
+    return {each["Name"]: each["Value"] for each in project(stack, name)["Environment"]["EnvironmentVariables"]}
+
+
+def action(stack: Stack, stage: str) -> dict:
+    stages = {each["Name"]: each["Actions"] for each in stack.properties("Pipeline")["Stages"]}
+    (found,) = stages[stage]
+    return found
+
+
+def expired(policy: str, images: dict[str, tuple[set[str], timedelta]]) -> set[str]:
+    """Which images (digest: tags, age) ECR would delete.
+
+    All rules look at all images. One that a rule selects by its tags is out of reach of the rules after it.
+    """
+    gone, protected = set(), set()
+    for rule in sorted(json.loads(policy)["rules"], key=lambda rule: rule["rulePriority"]):
+        selection = rule["selection"]
+        if selection["tagStatus"] == "untagged":
+            selected = {digest for digest, (tags, _) in images.items() if not tags}
+        else:
+            selected = {
+                digest
+                for digest, (tags, _) in images.items()
+                if all(fnmatch.filter(tags, pattern) for pattern in selection["tagPatternList"])
+            }
+        by_age = sorted(selected, key=lambda digest: images[digest][1])
+        if selection["countType"] == "imageCountMoreThan":
+            marked = set(by_age[selection["countNumber"] :])
+        else:
+            marked = {digest for digest in selected if images[digest][1] > timedelta(days=selection["countNumber"])}
+        gone |= marked - protected
+        protected |= selected
+    return gone
+
+
+@pytest.fixture
+def lifecycle(pipeline: Stack) -> str:
+    return pipeline.properties("Images")["LifecyclePolicy"]["LifecyclePolicyText"]
+
+
+@pytest.mark.parametrize("stage", ["prod", "latest"])
+def test_lifecycle_never_deletes_what_runs_or_was_built_last(lifecycle: str, stage: str) -> None:
+    images = {f"sha256:{age}": ({f"commit-{age}"}, timedelta(hours=age)) for age in range(500)}
+    images["sha256:runs"] = ({"commit-runs", stage}, timedelta(days=3000))
+    assert "sha256:runs" not in expired(lifecycle, images)
+    # nor when nothing but the stage names it: the first image
+    images["sha256:runs"] = ({stage}, timedelta(days=3000))
+    assert "sha256:runs" not in expired(lifecycle, images)
+
+
+def test_lifecycle_deletes_old_commits_and_what_nothing_names(lifecycle: str) -> None:
+    images = {f"sha256:{age}": ({f"commit-{age}"}, timedelta(hours=age)) for age in range(500)}
+    images |= {"sha256:new": (set(), timedelta(days=29)), "sha256:old": (set(), timedelta(days=31))}
+    gone = expired(lifecycle, images)
+    assert gone == {f"sha256:{age}" for age in range(100, 500)} | {"sha256:old"}
+
+
+def test_commit_tags_are_immutable_and_stage_tags_move(pipeline: Stack) -> None:
+    images = pipeline.properties("Images")
+    assert images["ImageTagMutability"] == "IMMUTABLE_WITH_EXCLUSION"
+    assert images["ImageTagMutabilityExclusionFilters"] == [
+        {"ImageTagMutabilityExclusionFilterType": "WILDCARD", "ImageTagMutabilityExclusionFilterValue": tag}
+        for tag in ("latest", "prod")
+    ]
+
+
+def test_images_are_scanned_and_kept(pipeline: Stack) -> None:
+    assert pipeline.properties("Images")["ImageScanningConfiguration"] == {"ScanOnPush": True}
+    assert pipeline.resources["Images"]["UpdateReplacePolicy"] == "Retain"
+
+
+@pytest.mark.parametrize(("name", "file"), [("Build", "build.yml"), ("Release", "release.yml")])
+def test_project_runs_the_file_with_what_it_needs(pipeline: Stack, name: str, file: str) -> None:
+    assert project(pipeline, name)["Source"] == {"Type": "CODEPIPELINE", "BuildSpec": file}
+    assert project(pipeline, name)["Environment"]["PrivilegedMode"] is True
+    given = variables(pipeline, name)
+    configuration = action(pipeline, name)["Configuration"]
+    given |= {each["name"]: each["value"] for each in json.loads(configuration.get("EnvironmentVariables", "[]"))}
+    # CodeBuild itself sets the Region
+    given["AWS_REGION"] = "eu-west-1"
+    check = next(command for command in spec(file)["phases"]["pre_build"]["commands"] if "missing" in command)
+    needed = check.partition("for name in ")[2].partition(";")[0].split()
+    assert needed
+    assert not set(needed) - given.keys()
+
+
+def test_release_takes_what_the_same_execution_built(pipeline: Stack) -> None:
+    build = action(pipeline, "Build")
+    exported = spec("build.yml")["env"]["exported-variables"]
+    configured = json.loads(action(pipeline, "Release")["Configuration"]["EnvironmentVariables"])
+    assert configured == [{"name": "PREVIOUS_STAGE_NAME", "value": f"#{{{build['Namespace']}.{exported[0]}}}"}]
+
+
+def test_release_goes_to_the_service_of_the_other_stack(pipeline: Stack, service: Stack) -> None:
+    given = variables(pipeline, "Release")
+    assert given["SERVICE_NAME"] == service.properties("Service")["ServiceName"]
+    assert given["CLUSTER_ARN"].endswith(f":cluster/{service.properties('Cluster')['ClusterName']}")
+    image = service.properties("TaskDefinition")["ContainerDefinitions"][0]["Image"]
+    assert image == f"{given['ECR_ENDPOINT']}/{pipeline.properties('Images')['RepositoryName']}:{given['STAGE_NAME']}"
+    (policy,) = pipeline.properties("ReleaseRole")["Policies"]
+    (ecs,) = [each for each in policy["PolicyDocument"]["Statement"] if "ecs:UpdateService" in each["Action"]]
+    cluster = given["CLUSTER_ARN"].rpartition("/")[2]
+    assert ecs["Resource"] == f"arn:aws:ecs:eu-west-1:123456789012:service/{cluster}/{given['SERVICE_NAME']}"
+
+
+def test_build_may_not_touch_the_service_and_the_pipeline_not_the_images(pipeline: Stack) -> None:
+    for role, forbidden in (("BuildRole", "ecs:"), ("PipelineRole", "ecr:"), ("PipelineRole", "ecs:")):
+        (policy,) = pipeline.properties(role)["Policies"]
+        assert forbidden not in str(policy)
+
+
+def test_pipeline_is_of_the_second_kind(pipeline: Stack) -> None:
+    properties = pipeline.properties("Pipeline")
+    assert properties["PipelineType"] == "V2"
+    assert [stage["Name"] for stage in properties["Stages"]] == ["Source", "Build", "Release"]
+
+
+def test_given_connection_is_used_and_none_is_made(pipeline: Stack) -> None:
+    assert action(pipeline, "Source")["Configuration"]["ConnectionArn"] == "<Connection>"
+    given = Stack("pipeline", Repository="owner/name", ConnectionArn="arn:aws:codeconnections:eu-west-1:1:connection/1")
+    assert "Connection" not in given.resources
+    assert action(given, "Source")["Configuration"]["ConnectionArn"] == given.parameters["ConnectionArn"]
+
+
+@pytest.mark.parametrize(("architecture", "machine"), [("X86_64", "LINUX_CONTAINER"), ("ARM64", "ARM_CONTAINER")])
+def test_image_is_built_on_the_processor_that_runs_it(architecture: str, machine: str) -> None:
+    for name in ("Build", "Release"):
+        built = Stack("pipeline", Repository="owner/name", Architecture=architecture)
+        assert project(built, name)["Environment"]["Type"] == machine
+    runs = Stack("service", Architecture=architecture).properties("TaskDefinition")
+    assert runs["RuntimePlatform"]["CpuArchitecture"] == architecture
+
+
+def test_sources_are_private_and_travel_encrypted(pipeline: Stack) -> None:
+    assert set(pipeline.properties("Sources")["PublicAccessBlockConfiguration"].values()) == {True}
+    (statement,) = pipeline.properties("SourcesPolicy")["PolicyDocument"]["Statement"]
+    assert (statement["Effect"], statement["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})

@@ -1,0 +1,209 @@
+"""infra/service.yml, property by property."""
+
+from __future__ import annotations
+
+import re
+
+from tests.infra.template import Stack
+from tests.running import ROOT
+
+
+def container(stack: Stack) -> dict:
+    (definition,) = stack.properties("TaskDefinition")["ContainerDefinitions"]
+    return definition
+
+
+def environment(stack: Stack) -> dict[str, str]:
+    return {variable["Name"]: variable["Value"] for variable in container(stack)["Environment"]}
+
+
+def attributes(properties: dict, key: str) -> dict[str, str]:
+    return {attribute["Key"]: attribute["Value"] for attribute in properties[key]}
+
+
+def test_runs_the_stage_s_image_and_one_image_a_deployment(service: Stack) -> None:
+    assert container(service)["Image"] == "123456789012.dkr.ecr.eu-west-1.amazonaws.com/flask-crud-app:prod"
+    assert container(service)["VersionConsistency"] == "enabled"
+
+
+def test_deployment_is_rolled_back_by_circuit_breaker_and_by_errors(service: Stack) -> None:
+    deployment = service.properties("Service")["DeploymentConfiguration"]
+    assert deployment["DeploymentCircuitBreaker"] == {"Enable": True, "Rollback": True}
+    assert deployment["Alarms"] == {"Enable": True, "Rollback": True, "AlarmNames": ["<ErrorAlarm>"]}
+    assert (deployment["MinimumHealthyPercent"], deployment["MaximumPercent"]) == (100, 200)
+
+
+def test_desired_count_is_left_to_the_autoscaling(service: Stack) -> None:
+    assert "DesiredCount" not in service.properties("Service")
+    target = service.properties("ScalableTarget")
+    assert target["ResourceId"] == "service/<Cluster>/<Service.Name>"
+    assert target["ScalableDimension"] == "ecs:service:DesiredCount"
+    assert (target["MinCapacity"], target["MaxCapacity"]) == ("2", "6")
+    # a deployment at full size stays within the 6 vCPU that a new account may have
+    assert 2 * int(target["MaxCapacity"]) * int(service.properties("TaskDefinition")["Cpu"]) / 1024 <= 6
+    policy = service.properties("ScalingPolicy")
+    assert policy["ScalingTargetId"] == "<ScalableTarget>"
+    tracking = policy["TargetTrackingScalingPolicyConfiguration"]
+    assert tracking["PredefinedMetricSpecification"] == {"PredefinedMetricType": "ECSServiceAverageCPUUtilization"}
+
+
+def test_container_has_no_privileges(service: Stack) -> None:
+    definition = container(service)
+    assert definition["ReadonlyRootFilesystem"] is True
+    assert definition["User"] == "10001:0"
+    parameters = definition["LinuxParameters"]
+    assert parameters["Capabilities"] == {"Drop": ["ALL"]}
+    (tmpfs,) = parameters["Tmpfs"]
+    assert tmpfs["ContainerPath"] == "/tmp"
+    # Fargate takes none of these
+    assert not parameters.keys() & {"Devices", "SharedMemorySize", "MaxSwap", "Swappiness"}
+    assert not definition.keys() & {"Privileged", "DockerSecurityOptions", "ExtraHosts", "Links"}
+
+
+def test_container_is_told_of_the_stack_s_own_resources(service: Stack, https_service: Stack) -> None:
+    assert environment(service) == {
+        "PORT": "8080",
+        "AWS_REGION": "eu-west-1",
+        "TABLE_NAME": "<Table>",
+        "COGNITO_USER_POOL_ID": "<UserPool>",
+        "COGNITO_CLIENT_ID": "<UserPoolClient>",
+        "TRUSTED_PROXIES": "10.0.0.0/16",
+    }
+    assert environment(https_service)["TRUSTED_PROXIES"] == "172.20.0.0/16"
+
+
+def test_port_is_the_same_everywhere_and_needs_no_privilege(service: Stack) -> None:
+    port = environment(service)["PORT"]
+    assert int(port) >= 1024
+    assert container(service)["PortMappings"] == [{"ContainerPort": port, "Protocol": "tcp"}]
+    assert service.properties("TargetGroup")["Port"] == port
+    assert service.properties("Service")["LoadBalancers"][0]["ContainerPort"] == port
+    (ingress,) = service.properties("TaskSecurityGroup")["SecurityGroupIngress"]
+    assert (ingress["FromPort"], ingress["ToPort"]) == (port, port)
+
+
+def test_logs_are_kept_and_never_block(service: Stack) -> None:
+    configuration = container(service)["LogConfiguration"]
+    assert configuration["LogDriver"] == "awslogs"
+    assert configuration["Options"]["awslogs-group"] == "<LogGroup>"
+    assert configuration["Options"]["mode"] == "non-blocking"
+
+
+def test_own_vpc_has_two_zones_and_a_gateway_to_dynamodb(service: Stack) -> None:
+    assert service.properties("Vpc")["CidrBlock"] == "10.0.0.0/16"
+    subnets = service.of_type("AWS::EC2::Subnet").values()
+    assert len({subnet["AvailabilityZone"] for subnet in subnets}) == 2
+    endpoint = service.properties("DynamoDbEndpoint")
+    assert endpoint["VpcEndpointType"] == "Gateway"
+    assert endpoint["ServiceName"] == "com.amazonaws.eu-west-1.dynamodb"
+    assert endpoint["RouteTableIds"] == ["<RouteTable>"]
+    (statement,) = endpoint["PolicyDocument"]["Statement"]
+    assert statement["Resource"] == "<Table.Arn>"
+
+
+def test_given_vpc_is_used_and_none_is_made(https_service: Stack) -> None:
+    for kind in ("VPC", "Subnet", "InternetGateway", "RouteTable", "VPCEndpoint"):
+        assert not https_service.of_type(f"AWS::EC2::{kind}")
+    network = https_service.properties("Service")["NetworkConfiguration"]["AwsvpcConfiguration"]
+    assert network["Subnets"] == ["subnet-33333333", "subnet-44444444"]
+    assert network["AssignPublicIp"] == "DISABLED"
+    assert https_service.properties("LoadBalancer")["Subnets"] == ["subnet-11111111", "subnet-22222222"]
+    for name in ("LoadBalancerSecurityGroup", "TaskSecurityGroup", "TargetGroup"):
+        assert https_service.properties(name)["VpcId"] == "vpc-11111111"
+
+
+def test_only_the_load_balancer_reaches_the_tasks(service: Stack) -> None:
+    tasks = service.properties("TaskSecurityGroup")
+    (ingress,) = tasks["SecurityGroupIngress"]
+    assert ingress["SourceSecurityGroupId"] == "<LoadBalancerSecurityGroup.GroupId>"
+    assert "CidrIp" not in ingress
+    assert [(rule["FromPort"], rule["ToPort"]) for rule in tasks["SecurityGroupEgress"]] == [(443, 443)]
+    # the load balancer itself talks to nobody else
+    (nothing,) = service.properties("LoadBalancerSecurityGroup")["SecurityGroupEgress"]
+    assert nothing["CidrIp"] == "127.0.0.1/32"
+    way = service.properties("LoadBalancerToTasks")
+    assert way["DestinationSecurityGroupId"] == "<TaskSecurityGroup.GroupId>"
+
+
+def test_without_a_certificate_it_speaks_http(service: Stack) -> None:
+    (listener,) = service.of_type("AWS::ElasticLoadBalancingV2::Listener").values()
+    assert (listener["Port"], listener["Protocol"]) == (80, "HTTP")
+    assert listener["DefaultActions"] == [{"Type": "forward", "TargetGroupArn": "<TargetGroup>"}]
+    (ingress,) = service.properties("LoadBalancerSecurityGroup")["SecurityGroupIngress"]
+    assert ingress["FromPort"] == 80
+
+
+def test_with_a_certificate_it_speaks_https_and_redirects_http(https_service: Stack) -> None:
+    (redirect,) = https_service.properties("HttpListener")["DefaultActions"]
+    assert redirect["Type"] == "redirect"
+    assert redirect["RedirectConfig"]["Protocol"] == "HTTPS"
+    listener = https_service.properties("HttpsListener")
+    assert (listener["Port"], listener["Protocol"]) == (443, "HTTPS")
+    assert listener["Certificates"] == [{"CertificateArn": "arn:aws:acm:eu-west-1:123456789012:certificate/1"}]
+    assert "TLS13" in listener["SslPolicy"]
+    ports = [rule["FromPort"] for rule in https_service.properties("LoadBalancerSecurityGroup")["SecurityGroupIngress"]]
+    assert ports == [80, 443]
+
+
+def test_service_waits_for_the_listener_that_there_is(service: Stack, https_service: Stack) -> None:
+    assert service.properties("Service")["Tags"] == [{"Key": "listener", "Value": "<HttpListener>"}]
+    assert https_service.properties("Service")["Tags"] == [{"Key": "listener", "Value": "<HttpsListener>"}]
+
+
+def test_load_balancer_tells_the_truth_about_clients(service: Stack) -> None:
+    found = attributes(service.properties("LoadBalancer"), "LoadBalancerAttributes")
+    assert found["routing.http.xff_header_processing.mode"] == "append"
+    assert found["routing.http.xff_client_port.enabled"] == "false"
+    assert found["routing.http.drop_invalid_header_fields.enabled"] == "true"
+
+
+def test_load_balancer_asks_for_ping(service: Stack) -> None:
+    group = service.properties("TargetGroup")
+    assert (group["HealthCheckPath"], group["Matcher"]) == ("/ping", {"HttpCode": "200"})
+    assert group["TargetType"] == "ip"
+
+
+def test_table_is_what_the_application_uses_and_hard_to_lose(service: Stack) -> None:
+    table = service.properties("Table")
+    assert {key["AttributeName"]: key["KeyType"] for key in table["KeySchema"]} == {"userId": "HASH", "itemId": "RANGE"}
+    assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+    assert table["DeletionProtectionEnabled"] is True
+    assert table["BillingMode"] == "PAY_PER_REQUEST"
+    for name in ("Table", "UserPool"):
+        assert service.resources[name]["DeletionPolicy"] == "Retain"
+        assert service.resources[name]["UpdateReplacePolicy"] == "Retain"
+    assert service.properties("UserPool")["DeletionProtection"] == "ACTIVE"
+
+
+def test_application_may_do_what_it_does_with_its_table(service: Stack) -> None:
+    (policy,) = service.properties("TaskRole")["Policies"]
+    (statement,) = policy["PolicyDocument"]["Statement"]
+    code = "".join(path.read_text() for path in (ROOT / "app" / "stores").glob("*.py"))
+    calls = set(re.findall(r'"((?:batch_|transact_)?(?:get|put|update|delete|write)_items?|query|scan)"', code))
+    assert len(calls) >= 4
+    actions = {"dynamodb:" + "".join(word.capitalize() for word in call.split("_")) for call in calls}
+    assert set(statement["Action"]) == actions
+    assert statement["Resource"] == "<Table.Arn>"
+
+
+def test_tokens_are_short_lived_and_revocable(service: Stack) -> None:
+    client = service.properties("UserPoolClient")
+    assert client["GenerateSecret"] is False
+    assert (client["AccessTokenValidity"], client["TokenValidityUnits"]["AccessToken"]) == (1, "hours")
+    assert client["EnableTokenRevocation"] is True
+    assert "ALLOW_USER_SRP_AUTH" in client["ExplicitAuthFlows"]
+    # the password in plain text is for operators with AWS credentials only
+    assert "ALLOW_USER_PASSWORD_AUTH" not in client["ExplicitAuthFlows"]
+    assert client["PreventUserExistenceErrors"] == "ENABLED"
+
+
+def test_alarms_tell_whoever_is_named(service: Stack, https_service: Stack) -> None:
+    alarms = service.of_type("AWS::CloudWatch::Alarm")
+    assert alarms.keys() == {"ErrorAlarm", "LatencyAlarm", "UnhealthyAlarm", "CapacityAlarm", "ThrottleAlarm"}
+    assert all(alarm["AlarmActions"] == [] for alarm in alarms.values())
+    assert not service.of_type("AWS::SNS::Topic")
+    for alarm in https_service.of_type("AWS::CloudWatch::Alarm").values():
+        assert alarm["AlarmActions"] == alarm["OKActions"] == ["<AlarmTopic>"]
+        assert alarm["TreatMissingData"] == "notBreaching"
+    (topic,) = https_service.of_type("AWS::SNS::Topic").values()
+    assert topic["Subscription"] == [{"Protocol": "email", "Endpoint": "ops@example.com"}]

@@ -1,0 +1,77 @@
+"""What both templates have to be: valid, and stingy with permissions."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.infra.template import Stack
+from tests.running import ROOT
+
+# has no resource that could be named
+WITHOUT_RESOURCE = {"ecr:GetAuthorizationToken"}
+
+
+def statements(stack: Stack) -> Iterator[dict[str, Any]]:
+    """Every statement of every role's own policies."""
+    for role in stack.of_type("AWS::IAM::Role").values():
+        for policy in role["Policies"]:
+            yield from policy["PolicyDocument"]["Statement"]
+
+
+def words(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
+
+
+@pytest.fixture(params=["service", "https_service", "pipeline"])
+def stack(request: pytest.FixtureRequest) -> Stack:
+    return request.getfixturevalue(request.param)
+
+
+def test_cfn_lint_finds_nothing_also_in_its_strict_rules() -> None:
+    cfn_lint = Path(sys.executable).parent / "cfn-lint"
+    # all informational and experimental rules, but the one that wants prose about every resource in its metadata
+    options = ["--include-experimental", "--include-checks", "I", "--ignore-checks", "I4010"]
+    templates = sorted(str(path) for path in (ROOT / "infra").glob("*.yml"))
+    command = [cfn_lint, *options, "--configure-rule", "E3012:strict=true", "--", *templates]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_small_enough_to_be_deployed_without_a_bucket() -> None:
+    for template in (ROOT / "infra").glob("*.yml"):
+        assert template.stat().st_size < 51_200
+
+
+def test_permissions_name_actions_and_resources(stack: Stack) -> None:
+    for statement in statements(stack):
+        assert statement["Effect"] == "Allow"
+        actions = words(statement["Action"])
+        assert not any("*" in action for action in actions), actions
+        if "*" in words(statement["Resource"]):
+            assert set(actions) <= WITHOUT_RESOURCE
+        for resource in words(statement["Resource"]):
+            # the objects of a bucket cannot be named beforehand; everything else is
+            assert "*" not in resource or resource == "*" or resource == "<Sources.Arn>/*", resource
+
+
+def test_no_role_may_pass_another(stack: Stack) -> None:
+    assert not any("iam:PassRole" in words(statement["Action"]) for statement in statements(stack))
+
+
+def test_roles_are_assumed_by_a_service_for_this_account_only(stack: Stack) -> None:
+    for role in stack.of_type("AWS::IAM::Role").values():
+        (statement,) = role["AssumeRolePolicyDocument"]["Statement"]
+        assert statement["Principal"].keys() == {"Service"}
+        assert statement["Condition"]["StringEquals"] == {"aws:SourceAccount": "123456789012"}
+
+
+def test_log_groups_expire(stack: Stack) -> None:
+    groups = stack.of_type("AWS::Logs::LogGroup")
+    assert groups
+    assert all(group["RetentionInDays"] == "30" for group in groups.values())

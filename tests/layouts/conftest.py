@@ -1,0 +1,25 @@
+"""Builds the images of the layouts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.layouts.project import make_project
+from tests.running import docker
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Callable[..., str]:
+    """`build(layout, **build_arguments)`: the name of the image of that project."""
+
+    def build(layout: str, **arguments: str) -> str:
+        project = make_project(layout, tmp_path / layout)
+        image = f"layout-{layout.replace('_', '-')}"
+        options = [word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")]
+        docker("build", "-q", "-t", image, *options, ".", cwd=project)
+        return image
+
+    return build

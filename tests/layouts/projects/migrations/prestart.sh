@@ -1,0 +1,2 @@
+export DATABASE="${DATABASE:-/tmp/files.sqlite}"
+flask --app archive init-db

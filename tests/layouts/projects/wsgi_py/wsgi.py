@@ -1,0 +1,3 @@
+from shop import shop as application
+
+__all__ = ["application"]

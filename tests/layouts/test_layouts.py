@@ -1,0 +1,109 @@
+"""Each layout gets the whole container: built as an image, run and called."""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections.abc import Callable
+
+import pytest
+import requests
+
+from tests.api import Answer
+from tests.layouts.project import ProjectContainer, running
+from tests.running import START_SECONDS, docker, wait_for
+
+pytestmark = pytest.mark.docker
+
+LAYOUTS = {
+    "app_py": ({"APP_MODULE": "app:app"}, "app.py"),
+    "wsgi_py": ({"APP_MODULE": "wsgi:application"}, "wsgi.py"),
+    "package": ({"APP_MODULE": "shop:create_app()"}, "package"),
+    "src_layout": ({"APP_MODULE": "shop:create_app()"}, "src"),
+    "own_pins": ({"APP_MODULE": "main:app"}, "flask=2.3.3 werkzeug=2.3.8 gunicorn=23.0.0"),
+    "html": ({"APP_MODULE": "web:app"}, "<h1>html"),
+    "migrations": ({"APP_MODULE": "archive:app", "APT_PACKAGES": "libmagic1t64"}, "0 files"),
+}
+
+# by the layout "migrations", in its prestart.sh
+PRINTED = "the database is ready"
+Build = Callable[[str], str]
+
+
+class Project(ProjectContainer):
+    def output(self) -> str:
+        """Without the line that prestart.sh prints for people; every other line is JSON."""
+        return super().output().replace(f"{PRINTED}\n", "")
+
+
+@pytest.fixture
+def built(build: Callable[..., str]) -> Build:
+    """`built(layout)`: its image, built with the arguments that are documented."""
+    return lambda layout: build(layout, **LAYOUTS[layout][0])
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_project_of_this_layout_gets_the_whole_container(built: Build, layout: str) -> None:
+    with running(Project(image=built(layout))) as project:
+        answer = project.get("/", **{"User-Agent": layout})
+        assert answer.status == 200
+        text = answer.body.decode()
+        assert LAYOUTS[layout][1] in text
+        # Flask knows the client, not the unix socket
+        assert ipaddress.ip_address(text.partition(" to ")[2].split("<")[0].strip())
+        assert_is_in_the_log(project, answer, agent=layout)
+        assert_refuses_large_bodies(project)
+        assert project.exec("id", "-u") == "10001"
+        begin = time.monotonic()
+        assert project.stop() == 0
+        assert time.monotonic() - begin < 10
+
+
+def assert_is_in_the_log(project: Project, answer: Answer, agent: str) -> None:
+    """As a line of JSON with the request's id; log() reads every line of the container as JSON."""
+    line = wait_for(lambda: [line for line in project.log() if line.get("user_agent") == agent])[0]
+    assert (line["logger"], line["path"], line["status"]) == ("access", "/", 200)
+    assert line["request_id"] == answer.headers["X-Request-Id"]
+
+
+def assert_refuses_large_bodies(project: Project) -> None:
+    refused = project.api("POST", "/", body=b"x" * (1024**2 + 1))
+    assert (refused.status, refused.headers["Content-Type"]) == (413, "application/problem+json")
+
+
+def test_nginx_serves_the_static_files_when_it_is_told_where(built: Build) -> None:
+    with running(Project(image=built("html"), STATIC_PATH="/app/static")) as project:
+        answer = project.get("/static/style.css")
+        assert (answer.status, answer.headers["Content-Type"]) == (200, "text/css")
+        line = wait_for(lambda: [line for line in project.log() if line.get("path") == "/static/style.css"])[0]
+        assert line["upstream_time"] is None, "Gunicorn was asked"
+
+
+def test_a_session_holds_across_workers_and_restarts(built: Build) -> None:
+    """With SECRET_KEY from the environment, as docs/existing-project.md says."""
+    image = built("html")
+    with running(Project(image=image, SECRET_KEY="same", WEB_CONCURRENCY="3")) as project:
+        answer = requests.post(f"{project.base}/login", {"name": "Alice"}, allow_redirects=False, timeout=10)
+        assert (answer.status_code, answer.headers["Location"]) == (302, "/")
+        cookie = answer.headers["Set-Cookie"].split(";")[0]
+    with running(Project(image=image, SECRET_KEY="same", WEB_CONCURRENCY="3")) as project:
+        pages = [project.get("/", Cookie=cookie).body.decode() for _ in range(12)]
+    assert all("Hello, Alice." in page for page in pages)
+
+
+def test_the_system_package_is_there_and_the_migration_has_run(built: Build) -> None:
+    with running(Project(image=built("migrations"))) as project:
+        assert project.api("POST", "/", body=b"%PDF-1.7").body == b"application/pdf"
+        assert project.get("/").body.startswith(b"1 files")
+        assert PRINTED in docker("logs", project.id)
+
+
+def test_a_wrong_app_module_ends_the_container_and_says_where_it_looked(built: Build) -> None:
+    project = Project(image=built("app_py"), APP_MODULE="app.wsgi:app")
+    try:
+        assert project.wait_exit(START_SECONDS) == 1
+        last = project.log()[-1]["message"]
+    finally:
+        project.remove()
+    assert "No module named 'app.wsgi'; 'app' is not a package" in last
+    assert "APP_MODULE=app.wsgi:app was looked for in /app, which has app.py, requirements.txt, and among" in last

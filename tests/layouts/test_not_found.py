@@ -1,0 +1,47 @@
+"""An application that is not there, or cannot be imported: the last line says what was looked for, and where."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.layouts.project import make_project
+from tests.running import Stack
+
+LOOKED = "was looked for in {directory}, which has app.py, broken.py, incomplete.py, requirements.txt, and among the"
+LOADED = "was loaded from {directory}"
+CANNOT_LOAD = {
+    "app.wsgi:app": ("No module named 'app.wsgi'; 'app' is not a package", LOOKED),
+    "shop:app": ("No module named 'shop'", LOOKED),
+    "app:application": ("Failed to find attribute 'application' in 'app'", LOOKED),
+    "app:create_app()": ("Failed to find attribute 'create_app' in 'app'", LOOKED),
+    "incomplete:app": (
+        "No module named 'not_installed' ({directory}/incomplete.py, line 2)",
+        "needs it; it was looked for in {directory} and among the installed packages: is it in requirements.txt",
+    ),
+    "broken:app": ("ZeroDivisionError: division by zero ({directory}/broken.py, line 4)", LOADED),
+}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    project = make_project("app_py", tmp_path)
+    (project / "incomplete.py").write_text("import json\nimport not_installed\n")
+    (project / "broken.py").write_text("def fail():\n    from decimal import Decimal\n\n    1 / 0\n\n\nfail()\n")
+    return project
+
+
+@pytest.mark.parametrize("preload", ["1", "0"])
+@pytest.mark.parametrize("module", CANNOT_LOAD)
+def test_the_last_line_says_what_was_looked_for_and_where(project: Path, module: str, preload: str) -> None:
+    running = Stack(project, APP_MODULE=module, PRELOAD_APP=preload)
+    try:
+        assert running.process.wait(15) == 1
+        last = running.log()[-1]
+    finally:
+        running.remove()
+    assert (last["level"], last["logger"]) == ("critical", "entrypoint")
+    assert f"APP_MODULE={module} " in last["message"]
+    for part in CANNOT_LOAD[module]:
+        assert part.format(directory=project) in last["message"]
