@@ -80,5 +80,14 @@ class Environment:
         """MAX_BODY_SIZE in bytes: Nginx and the application refuse larger bodies with 413."""
         return self.size("MAX_BODY_SIZE", "NGINX_MAX_UPLOAD", default="1m", low=1024, high=1024**4)
 
+    def cors_origins(self) -> list[str]:
+        """CORS_ORIGINS: `*`, or the origins whose scripts may call the API (the Fetch standard's CORS protocol)."""
+        return self.words(
+            "CORS_ORIGINS",
+            default="*",
+            pattern=r"\*|https?://[A-Za-z0-9.:\[\]-]+",
+            allowed="* or a comma-separated list of origins such as https://example.com",
+        )
+
     def _name(self, names: tuple[str, ...]) -> str:
         return next(name for name in names if self._variables.get(name, "").strip())

@@ -11,25 +11,32 @@ MIB = 1024**2
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """CPUs may be a fraction; memory is in bytes, None where nothing limits it."""
+    """CPUs may be a fraction; memory is in bytes."""
 
     cpus: float
-    memory: int | None
+    memory: int
 
     def __str__(self) -> str:
-        memory = "no memory limit" if self.memory is None else f"{self.memory // MIB} MiB"
-        return f"{self.cpus:g} {'CPU' if self.cpus == 1 else 'CPUs'}, {memory}"
+        return f"{self.cpus:g} {'CPU' if self.cpus == 1 else 'CPUs'}, {self.memory // MIB} MiB"
 
 
-def read_limits(cgroup: Path = Path("/sys/fs/cgroup"), affinity: int | None = None) -> Limits:
-    """The limits of this process as the cgroup files mounted at `cgroup` tell them."""
-    cpus = float(affinity or len(os.sched_getaffinity(0)))
-    quota = _cpu_quota(cgroup)
-    if quota:
-        cpus = min(cpus, quota)
-    # cgroup v1 says "no limit" with a number near 2^63
-    memory = _number(cgroup / "memory.max") or _number(cgroup / "memory/memory.limit_in_bytes")
-    return Limits(cpus, memory if memory and memory < 2**60 else None)
+def read_limits(
+    cgroup: Path = Path("/sys/fs/cgroup"), affinity: int | None = None, memory: int | None = None
+) -> Limits:
+    """The limits of this process as the cgroup files mounted at `cgroup` tell them.
+
+    Where they say nothing, `affinity` CPUs and `memory` bytes: those of the machine that it may use.
+    """
+    cpus = affinity or len(os.sched_getaffinity(0))
+    memory = memory or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    bounds = (
+        _number(_read(cgroup / "memory.max")),
+        _number(_read(cgroup / "memory/memory.limit_in_bytes")),
+        # a limit on several containers together, such as that of an ECS task, is above what the container can see
+        _hierarchical_memory_limit(cgroup),
+    )
+    # "no limit" is "max" in version 2, -1 for CPUs in version 1, and a number near 2^63 for memory
+    return Limits(min(float(cpus), _cpu_quota(cgroup) or cpus), min(memory, *(bound or memory for bound in bounds)))
 
 
 def _cpu_quota(cgroup: Path) -> float | None:
@@ -41,9 +48,13 @@ def _cpu_quota(cgroup: Path) -> float | None:
     return int(words[0]) / int(words[1]) or None
 
 
-def _number(path: Path) -> int | None:
-    text = _read(path).strip()
-    return int(text) if text.isdigit() else None
+def _hierarchical_memory_limit(cgroup: Path) -> int | None:
+    fields = (line.split() for line in _read(cgroup / "memory/memory.stat").splitlines())
+    return next((_number(field[1]) for field in fields if field[:1] == ["hierarchical_memory_limit"]), None)
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.strip().isdigit() else None
 
 
 def _read(path: Path) -> str:

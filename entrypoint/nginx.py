@@ -12,7 +12,8 @@ from .environment import SettingError
 from .settings import Settings
 
 _PLACEHOLDER = re.compile(r"\$\{([A-Z_]+)\}")
-_ERROR_LEVELS = {"debug": "info", "info": "warn", "warning": "warn", "error": "error", "critical": "crit"}
+# Nginx warns of every body and answer that is too large for memory, which is nothing to worry about
+_ERROR_LEVELS = {"debug": "info", "info": "error", "warning": "error", "error": "error", "critical": "crit"}
 # the same program with the right to bind ports below 1024, in the image only
 PRIVILEGED = "/usr/local/sbin/nginx-privileged"
 
@@ -67,6 +68,7 @@ def nginx_values(settings: Settings) -> dict[str, str]:
         "TRUSTED_PEERS": "\n  ".join(f"{network} 1;" for network in settings.trusted_proxies),
         "CLIENT_LIMIT_ZONES": zones,
         "CLIENT_LIMITS": limits,
+        **cors(settings.cors_origins),
         "STATIC": static(settings),
         "STATIC_URL": settings.static_url,
         "STATIC_PATH": settings.static_path.rstrip("/"),
@@ -85,6 +87,17 @@ def client_limits(settings: Settings) -> tuple[str, str]:
     return "\n".join(zones), "\n      ".join(limits)
 
 
+def cors(origins: list[str]) -> dict[str, str]:
+    """What tells browsers that scripts of these origins may see the error documents."""
+    anybody = "*" in origins
+    return {
+        "CORS_DEFAULT": "*" if anybody else "",
+        "CORS_ORIGINS": "" if anybody else "\n  ".join(f'"{origin}" "{origin}";' for origin in origins),
+        # a cache must not give one origin the answer that another got
+        "CORS_VARY": "" if anybody else "Origin",
+    }
+
+
 def static(settings: Settings) -> str:
     """What includes the location for the static files, when STATIC_PATH says where they are. Raises SettingError."""
     if not settings.static_path:
@@ -96,10 +109,10 @@ def static(settings: Settings) -> str:
 
 def listen(port: int) -> str:
     """The listen directives: IPv4, and IPv6 where the kernel has it."""
-    listens = [f"listen {port} default_server backlog=4096;"]
+    listens = [f"listen {port} default_server backlog=4096 sndbuf=128k;"]
     try:
         socket.socket(socket.AF_INET6).close()
-        listens.append(f"listen [::]:{port} default_server backlog=4096 ipv6only=on;")
+        listens.append(f"listen [::]:{port} default_server backlog=4096 sndbuf=128k ipv6only=on;")
     except OSError:
         pass
     return "\n    ".join(listens)

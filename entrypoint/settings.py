@@ -6,6 +6,7 @@ import math
 import resource
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from .environment import Environment
 from .limits import MIB, Limits
@@ -16,6 +17,8 @@ THREADS = 4
 WORKER_MEMORY, BASE_MEMORY = 48 * MIB, 80 * MIB
 # requests that may wait for each thread before Nginx answers 503
 WAITING_PER_THREAD = 32
+# gunicorn.conf.py has the same number
+BACKLOG = 2048
 CONNECTIONS = 16_384
 
 _MODULE = r"[A-Za-z_][\w.]*(:[A-Za-z_][\w.]*(\(.*\))?)?"
@@ -37,6 +40,7 @@ class Settings:
     trusted_proxies: list[str]
     rate_limit: int
     connections_per_ip: int
+    cors_origins: list[str]
     log_level: str
     drain_seconds: int
     static_url: str
@@ -47,7 +51,7 @@ class Settings:
         """Raises SettingError for a value that cannot be used."""
         environment = Environment(variables)
         concurrency = environment.integer("WEB_CONCURRENCY", default=0, low=1, high=256)
-        arguments = gunicorn_arguments(environment.text("GUNICORN_CMD_ARGS"))
+        arguments = gunicorn_arguments(variables.get("GUNICORN_CMD_ARGS", ""))
         workers, reason = next(
             (number, reason)
             for number, reason in (
@@ -79,6 +83,7 @@ class Settings:
             trusted_proxies=environment.networks("TRUSTED_PROXIES"),
             rate_limit=environment.integer("RATE_LIMIT", default=0, low=0, high=1_000_000),
             connections_per_ip=environment.integer("CONNECTIONS_PER_IP", default=0, low=0, high=65_535),
+            cors_origins=environment.cors_origins(),
             log_level=environment.choice("LOG_LEVEL", "info", ("debug", "info", "warning", "error", "critical")),
             drain_seconds=environment.integer("DRAIN_SECONDS", default=5, low=0, high=60),
             static_url=environment.text(
@@ -91,8 +96,8 @@ class Settings:
 
     @property
     def max_waiting(self) -> int:
-        """How many requests may be in Gunicorn or wait for it."""
-        return self.workers * self.threads * WAITING_PER_THREAD
+        """How many requests an Nginx worker lets be in Gunicorn or wait for it: all of them fit in its queue."""
+        return min(self.workers * self.threads * WAITING_PER_THREAD, socket_queue() // self.nginx_workers)
 
 
 def gunicorn_arguments(text: str) -> dict[str, int]:
@@ -114,10 +119,16 @@ def gunicorn_arguments(text: str) -> dict[str, int]:
 
 def default_workers(limits: Limits) -> int:
     """A worker a CPU and at least two, so that one that is stuck does not stop the service, as far as memory allows."""
-    workers = max(2, math.ceil(limits.cpus))
-    if limits.memory is not None:
-        workers = min(workers, (limits.memory - BASE_MEMORY) // WORKER_MEMORY)
+    workers = min(max(2, math.ceil(limits.cpus)), (limits.memory - BASE_MEMORY) // WORKER_MEMORY)
     return max(1, min(workers, 32))
+
+
+def socket_queue() -> int:
+    """How many connections may wait on Gunicorn's socket; one more is refused, which would be a 502."""
+    try:
+        return min(BACKLOG, int(Path("/proc/sys/net/core/somaxconn").read_text()))
+    except (OSError, ValueError):
+        return 128
 
 
 def open_files() -> int:

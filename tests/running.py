@@ -80,10 +80,11 @@ class Running:
 class Stack(Running):
     """supervisord, Nginx and Gunicorn as processes, with the project's own files, on a free port.
 
-    Starts in `project` (a directory with the container's files); standard output and error are kept in files.
+    Starts in `project` (a directory with the container's files); standard output and error are kept in files, unless
+    standard error is given as a descriptor.
     """
 
-    def __init__(self, project: Path = ROOT, **environment: str) -> None:
+    def __init__(self, project: Path = ROOT, stderr: int | None = None, **environment: str) -> None:
         self.port = int(port) if (port := environment.get("PORT", "")).isdigit() else free_port()
         self.base = f"http://127.0.0.1:{self.port}"
         self.run_dir = Path(tempfile.mkdtemp(prefix="t-", dir="/dev/shm"))
@@ -96,14 +97,14 @@ class Stack(Running):
             "PORT": str(self.port),
             "RUN_DIR": str(self.run_dir / "run"),
         }
-        with self.stdout.open("wb") as stdout, self.stderr.open("wb") as stderr:
+        with self.stdout.open("wb") as stdout, self.stderr.open("wb") as error:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "entrypoint"],
                 cwd=project,
                 env=variables | environment,
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
-                stderr=stderr,
+                stderr=error if stderr is None else stderr,
                 start_new_session=True,
             )
 

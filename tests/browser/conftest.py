@@ -13,8 +13,14 @@ from selenium import webdriver
 
 from tests.running import Stack, stack
 
-PROGRAMS = ("chromium", "chromedriver")
+# each by its first name that is there
+PROGRAMS = (("chromium", "google-chrome"), ("chromedriver",))
 INSTALL = "apt-get install --no-install-recommends chromium chromium-driver"
+
+
+def find_programs() -> list[str]:
+    """The paths of PROGRAMS, empty where there is none."""
+    return [next(filter(None, map(shutil.which, names)), "") for names in PROGRAMS]
 
 
 def install_browser() -> None:
@@ -25,19 +31,22 @@ def install_browser() -> None:
 
 
 @pytest.fixture(scope="session")
-def programs() -> tuple[str, ...]:
-    """The paths of PROGRAMS. Without them the tests are skipped, and on CI they fail."""
-    if not all(map(shutil.which, PROGRAMS)):
+def programs() -> list[str]:
+    """The paths of the browser and its driver. Without them the tests are skipped; on CI they fail."""
+    if not all(find_programs()):
         install_browser()
-    missing = [program for program in PROGRAMS if not shutil.which(program)]
+    paths = find_programs()
+    missing = [names[0] for names, path in zip(PROGRAMS, paths, strict=True) if not path]
     if missing:
-        say = pytest.fail if os.environ.get("CI") else pytest.skip
-        say(f"{' and '.join(missing)} missing: {INSTALL}", **({"pytrace": False} if os.environ.get("CI") else {}))
-    return tuple(str(shutil.which(program)) for program in PROGRAMS)
+        reason = f"{' and '.join(missing)} missing: {INSTALL}"
+        if os.environ.get("CI"):
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+    return paths
 
 
 @pytest.fixture(scope="session")
-def chromium(programs: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+def chromium(programs: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
     """Chromium with a fresh profile."""
     options = webdriver.ChromeOptions()
     options.binary_location = programs[0]

@@ -8,7 +8,6 @@ import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -99,7 +98,9 @@ def test_what_is_killed_comes_back_and_no_item_is_lost(victim_container, victim)
     for pid in killed:
         os.kill(pid, signal.SIGKILL)
     wait_for(
-        lambda: (new := find(running, victim)) and not set(new) & set(killed) and running.answers(), 2, f"{victim} is back"
+        lambda: (new := find(running, victim)) and not set(new) & set(killed) and running.answers(),
+        2,
+        f"{victim} is back",
     )
     wait_for(lambda: len(running.processes()) == count, 5, "as many processes as before")
     assert items(running) == before

@@ -57,6 +57,10 @@ class CodeBuild:
     registry: Registry
     repository: str
 
+    @property
+    def home(self) -> Path:
+        return Path(self.environment["HOME"])
+
     def build(self, **environment: str) -> Build:
         return self._run("build.yml", environment)
 

@@ -200,4 +200,5 @@ def test_post_build_does_nothing_after_a_failed_build(codebuild: CodeBuild, aws_
     assert release.failed_phase == "build"
     # the one look of pre_build
     assert aws_server.calls.count("DescribeServices") == 1
+    assert (codebuild.home / "docker-push").exists()
     assert service.untouched

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import signal
 import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
@@ -266,3 +269,73 @@ def test_memory_and_descriptors_do_not_grow_with_restarts(project):
             wait_for(lambda old=old: find(running, "gunicorn master") not in ([], [old]) and running.answers(), 5)
         assert descriptors() == before
         assert threading.active_count() < 50
+
+
+def test_workers_that_end_by_themselves_do_not_end_the_container(project):
+    """max_requests: each of these lives for a second at most."""
+    with stack(project, APP_MODULE="hello:app", GUNICORN_CMD_ARGS="--max-requests 3") as running:
+
+        def ended():
+            running.get("/wait")
+            assert running.process.poll() is None, running.messages()[-1]
+            return len([message for message in running.messages() if "Worker exiting" in message]) > 20
+
+        wait_for(ended, 60)
+        assert running.answers()
+        assert running.stop() == 0
+
+
+def test_a_stop_waits_for_the_clients_that_are_still_connected(project):
+    """A load balancer has open connections until its health check fails."""
+    with stack(project, APP_MODULE="hello:app", DRAIN_SECONDS="30") as running:
+        client = HTTPConnection("127.0.0.1", running.port, timeout=10)
+
+        def ask(path):
+            client.request("GET", path)
+            response = client.getresponse()
+            return response.status, response.read()
+
+        assert ask("/ping") == (200, b"pong")
+        running.process.send_signal(signal.SIGTERM)
+        wait_for(lambda: ask("/ping")[0] == 503)
+        assert client.sock, "the connection was kept"
+        # the same connection, and new ones, serve on
+        assert ask("/wait") == (200, b"waited")
+        assert running.get("/wait").status == 200
+        assert not running.answers()
+        client.close()
+        assert running.process.wait(10) == 0
+
+
+def test_a_stop_waits_for_clients_only_so_long(project):
+    with stack(project, APP_MODULE="hello:app", DRAIN_SECONDS="1") as running:
+        client = HTTPConnection("127.0.0.1", running.port)
+        client.request("GET", "/ping")
+        client.getresponse().read()
+        begin = time.monotonic()
+        assert running.stop() == 0
+        assert 1 <= time.monotonic() - begin < 5
+        client.close()
+
+
+def test_a_log_that_nobody_reads_keeps_nothing_from_being_restarted(project):
+    """Standard error is a pipe that is full."""
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    os.set_blocking(writer, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"x")
+    os.set_blocking(writer, True)
+    running = Stack(project, stderr=writer, APP_MODULE="hello:app")
+    os.close(writer)
+    try:
+        running.wait_ready()
+        for victim in ("gunicorn master", "nginx master"):
+            killed = find(running, victim)[0]
+            os.kill(killed, signal.SIGKILL)
+            wait_for(lambda killed=killed: not Path(f"/proc/{killed}").exists() and running.answers(), 10)
+        assert running.stop() == 0
+    finally:
+        os.close(reader)
+        running.remove()

@@ -16,7 +16,7 @@ from app.settings import Settings
 from entrypoint.environment import SettingError
 from tests.api import app_api
 from tests.faults import FaultyDynamo, KeyServer, slow
-from tests.hostile_tokens import ATTACKER, HEADER, HOSTILE, MISSING, REFUSED_BY_NGINX, SUB, Pool
+from tests.hostile_tokens import ATTACKER, HEADER, HOSTILE, MALFORMED, MISSING, REFUSED_BY_NGINX, SUB, Pool
 from tests.tokens import POOL_KEY, jwk, make_token
 
 PATH = "/authenticated-item"
@@ -100,24 +100,12 @@ def test_hostile_tokens_cause_no_request_but_for_the_keys(aws, attacker, store_d
         assert attacker.requests == []
 
 
-NO_KEY_NEEDED = [
-    name
-    for name in HOSTILE
-    if name.startswith(
-        ("alg", "HS256", "RS512", "PS256", "ES256", "jwk", "jku", "x5", "crit", "b64", "header", "scheme")
-    )
-    or name.endswith(("part", "parts", "10 KB", "7 KB", "empty"))
-    and not name.startswith(("iss", "sub", "client_id"))
-    or name.startswith(("kid missing", "kid null", "kid a number", "kid a list", "base64", "padded", "malleable"))
-]
-
-
-@pytest.mark.parametrize("name", NO_KEY_NEEDED)
+@pytest.mark.parametrize("name", MALFORMED)
 def test_no_key_is_looked_for_when_the_header_is_enough(name):
     with KeyServer(jwk(POOL_KEY)) as keys:
         pool, verifier = verifier_of(keys)
         with pytest.raises(Problem) as refused:
-            verifier.verify(HOSTILE[name](pool))
+            verifier.verify(MALFORMED[name](pool))
         assert refused.value.status == 401
         assert keys.requests == []
 
@@ -136,7 +124,7 @@ def test_a_token_of_the_pool_is_accepted(service, aws):
         lambda pool: f"bearer {pool.token()}",
         lambda pool: f"BEARER {pool.token()}",
         lambda pool: f"Bearer {make_token({**HEADER, 'typ': 'JWT'}, pool.claims(), POOL_KEY)}",
-        lambda pool: f"Bearer {make_token({**HEADER, 'new': 1}, pool.claims(), POOL_KEY)}",
+        lambda pool: f"Bearer {make_token({**HEADER, 'new': 'x'}, pool.claims(), POOL_KEY)}",
         lambda pool: f"Bearer {pool.token(auth_time=MISSING, scope=MISSING, username=MISSING)}",
         lambda pool: f"Bearer {pool.token(aud='anything', **{'cognito:groups': ['a', 'b'], 'new': {'a': [1.5]}})}",
     ],

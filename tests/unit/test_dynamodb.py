@@ -443,7 +443,6 @@ def test_nothing_of_the_client_is_left_to_defaults_that_change(store):
     assert (config.connect_timeout, config.read_timeout, config.tcp_keepalive) == (1, 2, True)
     assert config.retries == {"mode": "standard", "total_max_attempts": 3}
     assert config.max_pool_connections >= THREADS
-    assert config.parameter_validation is False
     assert config.user_agent.startswith("flask-crud-app ")
 
 

@@ -1,0 +1,345 @@
+"""Measures this image beside what people would use instead; prints a table, writes docs/figures.md and docs/figures.svg.
+
+python bench/compare.py            all of it, in less than 25 minutes
+python bench/compare.py --quick    a look at whether everything works, in less than two minutes once the images are built
+
+Needs a Docker engine and wrk. Containers share the CPUs and the memory that one of them may use; the load and the stub of
+AWS have the other CPUs where there are any.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+import plot
+from peers import containers, report
+from peers.containers import Container, Limits, docker
+from peers.load import Closed, Request, closed_loop, open_loop
+from peers.slow import attack
+from peers.tokens import make_token
+
+ROOT = Path(__file__).parent.parent
+SEED, LARGE = (f"00000000-0000-4000-8000-00000000000{n}" for n in (1, 2))
+POOL = "us-east-1_bench"
+ISSUER = f"https://cognito-idp.us-east-1.amazonaws.com/{POOL}"
+BODY = json.dumps({"title": "my title", "content": "my content"})
+
+
+@dataclass(frozen=True)
+class Target:
+    """One way to serve the application; `serves` tells which work it can do."""
+
+    image: str
+    command: tuple[str, ...] = ()
+    serves: Callable[[str], bool] = lambda work: True
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured."""
+
+    connections: tuple[int, ...]
+    rounds: int
+    seconds: int
+    starts: int
+    slow_clients: int
+    overload_seconds: int
+    compress: bool
+
+
+FULL = Plan((1, 32, 256), rounds=5, seconds=1, starts=5, slow_clients=2000, overload_seconds=5, compress=True)
+QUICK = Plan((32,), rounds=1, seconds=1, starts=1, slow_clients=200, overload_seconds=2, compress=False)
+
+
+@dataclass
+class Figures:
+    """What was measured of one target. Loads by work and connections: a list of (CPU µs a request, Closed)."""
+
+    loads: dict[tuple[str, int], list[tuple[float, Closed]]] = field(default_factory=dict)
+    start_ms: list[float] = field(default_factory=list)
+    disk: int = 0
+    compressed: int = 0
+    idle: int = 0
+    loaded: int = 0
+    attacks: dict[str, tuple[float, float]] = field(default_factory=dict)
+    overloads: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    def cpu(self, work: str, connections: int) -> list[float]:
+        return [cpu for cpu, _ in self.loads.get((work, connections), [])]
+
+    def of(self, work: str, connections: int, name: str) -> float:
+        """The median of one measurement of the closed loop."""
+        return median(getattr(closed, name) for _, closed in self.loads[work, connections])
+
+    def best_rps(self, work: str) -> float:
+        return max(self.of(work, connections, "rps") for each, connections in self.loads if each == work)
+
+
+def main() -> None:
+    options = parse()
+    plan = QUICK if options.quick else FULL
+    if not shutil.which("wrk"):
+        sys.exit("wrk is missing: apt-get install wrk")
+    begun = time.monotonic()
+    limits = Limits(options.cpus, options.memory, keep_apart(options.cpus) if options.pin else "")
+    images = build(options.image)
+    bench = Bench(plan, limits, images, options.only)
+    with containers.running(bench.containers):
+        bench.start()
+        for step in (bench.measure_loads, bench.measure_attacks, bench.measure_overload):
+            say(f"{step.__name__} after {time.monotonic() - begun:.0f} s")
+            step()
+    say(f"starts and sizes after {time.monotonic() - begun:.0f} s")
+    bench.measure_starts()
+    command = "make bench" if not options.quick else "bench/compare.py --quick"
+    text = report.render(
+        bench.figures, plan, report.machine(command, limits, time.monotonic() - begun, bench.versions())
+    )
+    print(text)
+    if not options.quick or options.output:
+        output = Path(options.output or ROOT / "docs")
+        report.write(output / "figures.md", text)
+        (output / "figures.svg").write_text(plot.figure(bench.figures, connections=32))
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="once, briefly; writes no files unless --output is given")
+    parser.add_argument("--output", metavar="DIRECTORY", help="where figures.md and figures.svg go (docs)")
+    parser.add_argument("--cpus", default="1", help="CPUs of each container (1)")
+    parser.add_argument("--memory", default="1g", help="memory of each container (1g)")
+    parser.add_argument("--pin", action="store_true", help="give the containers and the load CPUs of their own")
+    parser.add_argument("--image", default="", help="measure this image instead of building the checkout's")
+    parser.add_argument("--only", default="", help="a regular expression of targets")
+    return parser.parse_args()
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def keep_apart(cpus: str) -> str:
+    """The CPU list of the containers; this process and its children are moved to the others."""
+    have = sorted(os.sched_getaffinity(0))
+    count = max(1, round(float(cpus)))
+    if count >= len(have):
+        sys.exit(f"--pin needs more CPUs than the {len(have)} there are")
+    os.sched_setaffinity(0, have[count:])
+    return ",".join(map(str, have[:count]))
+
+
+def build(image: str) -> dict[str, str]:
+    """The images by short name, all built."""
+    names = {name: f"bench-{name}" for name in ("gunicorn", "uwsgi", "granian", "constant", "stub")}
+    for name, tag in names.items():
+        containers.build(tag, ROOT / "bench/peers", "--target", name)
+    if not image:
+        image = "bench-ours"
+        containers.build(image, ROOT)
+    return names | {"ours": image}
+
+
+def targets(images: Mapping[str, str], workers: int) -> dict[str, Target]:
+    """Everything that is compared, in the order of the table's columns; `workers` is how many ours has."""
+    many = f"{workers}"
+    gunicorn, granian = ("gunicorn", "--bind", "0.0.0.0:80"), ("granian", "--interface", "wsgi", "--host", "0.0.0.0")
+    return {
+        "this image": Target(images["ours"]),
+        "Gunicorn": Target(images["gunicorn"]),
+        f"Gunicorn, {many} workers": Target(images["gunicorn"], (*gunicorn, "--workers", many, "wsgi:app")),
+        "Nginx + uWSGI": Target(images["uwsgi"]),
+        f"Granian, {many} workers": Target(
+            images["granian"], (*granian, "--port", "80", "--workers", many, "wsgi:app")
+        ),
+        "Nginx, a constant": Target(images["constant"], (), lambda work: work in ("GET /ping", "GET /item/<id>")),
+    }
+
+
+class Bench:
+    """All containers of one run and their figures."""
+
+    def __init__(self, plan: Plan, limits: Limits, images: Mapping[str, str], only: str) -> None:
+        self.plan, self.limits, self.images, self.only = plan, limits, images, only
+        self.token, self.keys = make_token(
+            {"iss": ISSUER, "client_id": "bench", "token_use": "access", "sub": "11111111-1111-4111-8111-111111111111"}
+        )
+        self.requests = {
+            "GET /ping": Request("GET", "/ping"),
+            "GET /item/<id>": Request("GET", f"/item/{SEED}"),
+            "GET /db-item/<id>": Request("GET", f"/db-item/{SEED}"),
+            "PUT /db-item": Request("PUT", "/db-item", BODY),
+            "GET /authenticated-item/<id>": Request("GET", f"/authenticated-item/{SEED}", token=self.token),
+            # last, because it fills memory
+            "PUT /item": Request("PUT", "/item", BODY),
+        }
+        self.containers: dict[str, Container] = {}
+
+    def environment(self) -> dict[str, str]:
+        stub = self.containers["stub"].address
+        return {
+            "TABLE_NAME": "items",
+            "AWS_REGION": "us-east-1",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": "none",
+            "AWS_SECRET_ACCESS_KEY": "none",
+            "AWS_ENDPOINT_URL_DYNAMODB": f"http://{stub}",
+            "COGNITO_USER_POOL_ID": POOL,
+            "COGNITO_CLIENT_ID": "bench",
+            "COGNITO_JWKS_URL": f"http://{stub}/keys",
+            # the peers' dictionaries are not bounded at all
+            "ITEM_STORE_SIZE": "256m",
+            "ISSUER": ISSUER,
+            "SEED_ID": SEED,
+            "LARGE_ID": LARGE,
+        }
+
+    def start(self) -> None:
+        self.containers["stub"] = containers.start(self.images["stub"], environment={"JWKS": self.keys})
+        ours = containers.start(self.images["ours"], (), self.environment(), self.limits.options())
+        self.containers["this image"] = ours
+        containers.wait_for_200(f"http://{ours.address}/ping", ours)
+        workers = int(re.search(r"(\d+) workers: ", ours.log())[1])  # type: ignore[index]
+        self.targets = {n: t for n, t in targets(self.images, workers).items() if re.search(self.only, n)}
+        self.figures = {name: Figures() for name in self.targets}
+        for name, target in self.targets.items():
+            if name not in self.containers:
+                self.containers[name] = containers.start(
+                    target.image, target.command, self.environment(), self.limits.options()
+                )
+        for name in self.targets:
+            self.prepare(self.containers[name], self.figures[name])
+
+    def prepare(self, container: Container, figures: Figures) -> None:
+        """The items that are read later, and the memory before anything else is."""
+        containers.wait_for_200(f"http://{container.address}/ping", container)
+        container.settle()
+        figures.idle = container.memory_bytes()
+        if container is self.containers["this image"]:
+            for id, body in ((SEED, BODY), (LARGE, json.dumps({"title": "large", "content": "\u20ac" * 65_536}))):
+                put = urllib.request.Request(f"http://{container.address}/item/{id}", body.encode(), method="PUT")
+                put.add_header("Content-Type", "application/json")
+                urllib.request.urlopen(put, timeout=10).close()
+        if container is self.containers.get("Nginx, a constant"):
+            return
+        for request in self.requests.values():
+            if request.method == "GET":
+                self.answers(container, request)
+
+    def answers(self, container: Container, request: Request) -> None:
+        """Ends the program unless the work is done as it should be."""
+        get = urllib.request.Request(f"http://{container.address}{request.path}")
+        if request.token:
+            get.add_header("Authorization", f"Bearer {request.token}")
+        try:
+            with urllib.request.urlopen(get, timeout=10) as answer:
+                body = answer.read()
+        except OSError as error:
+            sys.exit(f"{request.path}: {error}\n{container.log()[-3000:]}")
+        if body != b"pong\n" and json.loads(body)["content"] != "my content":
+            sys.exit(f"{request.path} answered {body[:200]!r}")
+
+    def measure_loads(self) -> None:
+        """Rounds of all targets one after another, so that what else the machine does meets all of them."""
+        for work, request in self.requests.items():
+            names = [name for name, target in self.targets.items() if target.serves(work)]
+            for connections in self.plan.connections:
+                for number in range(self.plan.rounds + 1):
+                    for name in names:
+                        measured = self.measure_load(name, request, connections)
+                        # the first round warms up
+                        if number or self.plan.rounds == 1:
+                            self.figures[name].loads.setdefault((work, connections), []).append(measured)
+            for name in names:
+                if work != "PUT /item":
+                    used = self.containers[name].memory_bytes()
+                    self.figures[name].loaded = max(self.figures[name].loaded, used)
+
+    def measure_load(self, name: str, request: Request, connections: int) -> tuple[float, Closed]:
+        container = self.containers[name]
+        container.settle()
+        before = container.cpu_us()
+        closed = closed_loop(container.address, request, connections, self.plan.seconds)
+        return (container.cpu_us() - before) / max(1, closed.requests), closed
+
+    def measure_attacks(self) -> None:
+        """100 requests a second over new connections while slow clients are there."""
+        good, path = self.requests["GET /ping"], f"/item/{LARGE}"
+        for kind in ("header", "body", "read"):
+            for name, target in self.targets.items():
+                if not target.serves("PUT /item"):
+                    continue
+                container = self.containers[name]
+                container.settle()
+                with attack(container.address, kind, self.plan.slow_clients, path, warm_up=3):
+                    found = open_loop(container.address, good, 100, 3, keep_alive=False, patience=2)
+                self.figures[name].attacks[kind] = (found.served() / found.sent, found.percentile(99, 200))
+                self.recover(name)
+
+    def measure_overload(self) -> None:
+        """Twice as many requests a second as were answered at best, whether they are answered or not."""
+        for work in ("GET /item/<id>", "GET /db-item/<id>"):
+            for name, target in self.targets.items():
+                if not target.serves("PUT /item"):
+                    continue
+                best, container = self.figures[name].best_rps(work), self.containers[name]
+                container.settle()
+                found = open_loop(container.address, self.requests[work], 2 * best, self.plan.overload_seconds)
+                self.figures[name].overloads[work] = {
+                    "best": best,
+                    "sent": found.sent / found.seconds,
+                    "served": found.served_rps(),
+                    "served_p99": found.percentile(99, 200),
+                    "refused": found.count(503) / found.sent,
+                    "refused_p50": found.percentile(50, 503),
+                    "502": found.count(502),
+                    "lost": found.count(0) / found.sent,
+                }
+                self.recover(name)
+
+    def recover(self, name: str) -> None:
+        self.containers[name].settle(5)
+        containers.wait_for_200(f"http://{self.containers[name].address}/ping", self.containers[name])
+
+    def measure_starts(self) -> None:
+        self.containers["stub"] = containers.start(self.images["stub"], environment={"JWKS": self.keys})
+        with containers.running({"stub": self.containers["stub"]}):
+            for _ in range(self.plan.starts):
+                for name, target in self.targets.items():
+                    self.figures[name].start_ms.append(
+                        containers.start_milliseconds(target.image, target.command, self.environment(), self.limits)
+                    )
+        for name, target in self.targets.items():
+            self.figures[name].disk, self.figures[name].compressed = containers.image_bytes(
+                target.image, self.plan.compress
+            )
+
+    def versions(self) -> dict[str, str]:
+        """What was compared, as the images have it."""
+        packages = "import importlib.metadata as m,sys;print(sys.version.split()[0],*map(m.version,sys.argv[1:]))"
+        run = ["run", "--rm", "--entrypoint", "python"]
+        ours = docker(*run, self.images["ours"], "-c", packages, "flask", "gunicorn", "boto3").split()
+        nginx = docker(
+            "run", "--rm", "--entrypoint", "dpkg-query", self.images["constant"], "-W", "-f", "${Version}", "nginx"
+        )
+        return {
+            **dict(zip(("Python", "Flask", "Gunicorn", "boto3"), ours, strict=True)),
+            "Nginx": nginx.split("-")[0],
+            "uWSGI": "2.0.31",
+            "Granian": "2.8.7",
+            "Docker": docker("version", "-f", "{{.Server.Version}}"),
+        }
+
+
+if __name__ == "__main__":
+    main()

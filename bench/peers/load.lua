@@ -1,0 +1,27 @@
+-- wrk -s load.lua URL -- METHOD BODY TOKEN: sends one request over and over, and prints what was measured as JSON
+
+function init(args)
+  wrk.method = args[1]
+  if args[2] ~= "" then
+    wrk.body = args[2]
+    wrk.headers["Content-Type"] = "application/json"
+  end
+  if args[3] ~= "" then
+    wrk.headers["Authorization"] = "Bearer " .. args[3]
+  end
+  pause = tonumber(args[4] or 0)
+end
+
+-- milliseconds before each request of a connection
+function delay()
+  return pause
+end
+
+function done(summary, latency, requests)
+  local errors = summary.errors
+  io.write(string.format(
+    '\n{"requests":%d,"seconds":%f,"refused":%d,"broken":%d,"p50":%f,"p99":%f}\n',
+    summary.requests, summary.duration / 1e6, errors.status,
+    errors.connect + errors.read + errors.write + errors.timeout,
+    latency:percentile(50) / 1e3, latency:percentile(99) / 1e3))
+end

@@ -1,0 +1,44 @@
+"""The documents and the files for tools: what they name is there."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+
+import pytest
+import yaml
+
+from tests.running import ROOT
+
+DOCUMENTS = [*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md")]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(path):
+    for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", path.read_text()):
+        assert (path.parent / link).exists(), link
+
+
+def test_the_workflow_runs_what_contributors_run():
+    workflow = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text())
+    commands = [step.get("run", "") for step in workflow["jobs"]["test"]["steps"]]
+    assert "make lint test" in commands
+    assert workflow["permissions"] == {"contents": "read"}
+
+
+def test_the_workflow_installs_what_ci_does():
+    """But for the browser, which GitHub's machines have."""
+
+    def packages(path):
+        return set(re.search(r"install -y --no-install-recommends ([a-z0-9 -]+)", (ROOT / path).read_text())[1].split())
+
+    assert packages(".github/workflows/test.yml") == packages(".ci/run") - {"chromium", "chromium-driver"}
+
+
+def test_pre_commit_fetches_nothing():
+    configuration = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
+    assert [repository["repo"] for repository in configuration["repos"]] == ["local"]
+    hooks = [hook for repository in configuration["repos"] for hook in repository["hooks"]]
+    assert {hook["language"] for hook in hooks} == {"system"}
+    for hook in hooks:
+        subprocess.run([*hook["entry"].split(), "--dry-run"], cwd=ROOT, check=True, capture_output=True)

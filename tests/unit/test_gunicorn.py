@@ -1,0 +1,99 @@
+"""What gunicorn.conf.py makes of Gunicorn: answers in one piece."""
+
+from __future__ import annotations
+
+import gc
+import io
+import runpy
+import socket
+import sys
+
+import pytest
+from gunicorn import util
+from gunicorn.config import Config
+from gunicorn.http import get_parser, wsgi
+
+from tests.running import ROOT
+
+
+@pytest.fixture
+def conf(monkeypatch, tmp_path):
+    """The file's names; what it changes elsewhere is changed back."""
+    monkeypatch.setenv("RUN_DIR", str(tmp_path))
+    monkeypatch.setenv("APP_MODULE", "app.wsgi:app")
+    for owner, name in ((sys, "excepthook"), (util, "write_error"), (wsgi, "Response")):
+        monkeypatch.setattr(owner, name, getattr(owner, name))
+    yield runpy.run_path(str(ROOT / "gunicorn.conf.py"))
+    gc.enable()
+
+
+def writes(method, application):
+    """Answer a request as Gunicorn does, and return each write as the kernel got it."""
+    # a socket that keeps the boundaries
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    config = Config()
+    request = next(iter(get_parser(config, [f"{method} / HTTP/1.1\r\nHost: x\r\n\r\n".encode()], "")))
+    response, environ = wsgi.create(request, ours, "", "unix:x", config)
+    body = application(environ, response.start_response)
+    if isinstance(body, environ["wsgi.file_wrapper"]):
+        response.write_file(body)
+    else:
+        for item in body:
+            response.write(item)
+    response.close()
+    ours.close()
+    return list(iter(lambda: theirs.recv(2**16), b""))
+
+
+def plain(environ, start_response):
+    start_response("200 OK", [("Content-Length", "4")])
+    return [b"pong"]
+
+
+def empty(environ, start_response):
+    start_response("204 No Content", [])
+    return []
+
+
+def stream(environ, start_response):
+    start_response("200 OK", [])
+    return iter([b"", b"one", b"two"])
+
+
+def file(environ, start_response):
+    start_response("200 OK", [("Content-Length", "4")])
+    return environ["wsgi.file_wrapper"](io.BytesIO(b"file"))
+
+
+@pytest.mark.parametrize(
+    ("method", "application", "bodies"),
+    [
+        ("GET", plain, [b"pong"]),
+        ("HEAD", plain, [b""]),
+        ("DELETE", empty, [b""]),
+        ("GET", file, [b"file"]),
+    ],
+)
+def test_headers_and_body_are_one_write(conf, method, application, bodies):
+    (whole,) = writes(method, application)
+    head, _, body = whole.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 20")
+    assert [body] == bodies
+
+
+def test_a_stream_is_sent_as_it_comes(conf):
+    head, *chunks = writes("GET", stream)
+    assert head.endswith(b"\r\nTransfer-Encoding: chunked\r\n\r\n")
+    assert chunks == [b"3\r\none\r\n", b"3\r\ntwo\r\n", b"0\r\n\r\n"]
+
+
+def test_a_file_goes_straight_to_the_socket(conf, tmp_path):
+    (tmp_path / "file").write_bytes(b"file")
+
+    def application(environ, start_response):
+        start_response("200 OK", [("Content-Length", "4")])
+        return environ["wsgi.file_wrapper"]((tmp_path / "file").open("rb"))
+
+    head, body = writes("GET", application)
+    assert head.endswith(b"\r\n\r\n")
+    assert body == b"file"

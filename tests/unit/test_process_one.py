@@ -1,0 +1,164 @@
+"""What keeps process 1 at work: output that nobody reads, an Nginx that hangs, clients that stay."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from entrypoint import logs, output
+from entrypoint.drain import client_connections
+from entrypoint.output import PatientStream
+from entrypoint.watch import Watch
+from tests.running import ROOT, wait_for
+
+
+@pytest.fixture
+def pipe(monkeypatch):
+    """A reader and a writer."""
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    monkeypatch.setattr(output, "PATIENCE_SECONDS", 0.05)
+    yield reader, writer
+    os.close(reader)
+    os.close(writer)
+
+
+def log(stream, message):
+    with contextlib.redirect_stderr(stream):
+        logs.write("info", "test", message)
+
+
+def read(reader):
+    data = b""
+    try:
+        while chunk := os.read(reader, 2**20):
+            data += chunk
+    except BlockingIOError:
+        return [json.loads(line)["message"] for line in data.splitlines()]
+
+
+def test_lines_that_nobody_reads_are_dropped_and_counted(pipe):
+    reader, writer = pipe
+    stream = PatientStream(writer)
+    for number in range(1000):
+        log(stream, f"{number} {'x' * 500}")
+    log_of = read(reader)
+    log(stream, "somebody reads again")
+    log_of += read(reader)
+    assert log_of[-1] == "somebody reads again"
+    dropped = [int(line.split()[0]) for line in log_of if "lines before this one were dropped" in line]
+    kept = [int(line.split()[0]) for line in log_of if line.endswith("x")]
+    assert dropped and kept == list(range(len(kept)))
+    assert len(kept) + sum(dropped) == 1000
+    log(stream, "and again")
+    assert read(reader) == ["and again"]
+
+
+def test_a_line_longer_than_the_pipe_is_ended_before_the_next(pipe):
+    reader, writer = pipe
+    stream = PatientStream(writer)
+    log(stream, "x" * 200_000)
+    log(stream, "dropped")
+    lines = b""
+    while not lines.endswith(b'"next"}\n'):
+        lines += os.read(reader, 2**20)
+        log(stream, "next")
+    messages = [json.loads(line)["message"] for line in lines.splitlines()]
+    assert messages[0] == "x" * 200_000
+    assert "dropped" not in messages
+
+
+def test_a_reader_that_has_gone_is_no_error():
+    reader, writer = os.pipe()
+    stream = PatientStream(writer)
+    os.close(reader)
+    log(stream, "to nobody")
+    os.close(writer)
+
+
+def test_the_descriptor_of_others_still_blocks(pipe):
+    PatientStream(pipe[1])
+    assert os.get_blocking(pipe[1])
+
+
+@pytest.fixture
+def listener():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener
+
+
+def test_a_server_that_answers_nothing_is_noticed(listener):
+    watch = Watch(listener.getsockname()[1], seconds=0.05)
+    wait_for(watch.look)
+    assert watch.unanswered == 1
+    wait_for(watch.look)
+    assert watch.unanswered == 2
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 502 Bad Gateway\r\n\r\n"])
+def test_any_answer_is_a_good_one(listener, answer):
+    watch = Watch(listener.getsockname()[1], seconds=0.05)
+    wait_for(watch.look)
+    listener.accept()[0].close()
+    watch = Watch(listener.getsockname()[1], seconds=60)
+    watch.unanswered = 1
+    assert not watch.look()
+    connection, _ = listener.accept()
+    assert connection.recv(100).startswith(b"GET /ping HTTP/1.0\r\n")
+    connection.sendall(answer)
+    wait_for(lambda: not watch.look() and watch.unanswered == 0)
+
+
+def test_a_server_that_is_not_there_is_not_the_watch_s_business(listener):
+    port = listener.getsockname()[1]
+    listener.close()
+    watch = Watch(port, seconds=0)
+    assert [watch.look() for _ in range(5)] == [False] * 5
+    assert watch.unanswered == 0
+
+
+def test_connections_of_clients_are_counted(listener):
+    port = listener.getsockname()[1]
+    assert client_connections(port) == 0
+    with socket.create_connection(("127.0.0.1", port)), socket.create_connection(("127.0.0.1", port)):
+        # the clients' own ends do not count
+        assert client_connections(port) == 2
+    assert client_connections(port) == 0
+
+
+IMPORT = """
+import sys
+from entrypoint.stand_ins import without_rpc
+with without_rpc({configuration!r}):
+    import supervisor.options, supervisor.supervisord, supervisor.process
+print(*sorted(name for name in ("http.client", "xmlrpc.client", "supervisor.xmlrpc") if name in sys.modules))
+import http.client, importlib.metadata
+assert http.client.HTTPConnection and importlib.metadata.version("supervisor")
+"""
+
+
+@pytest.mark.parametrize(
+    ("configuration", "imported"),
+    [
+        ("[supervisord]\n[program:nginx]\ncommand = [x]\n", ""),
+        ("[supervisord]\n[unix_http_server]\nfile = s\n", "http.client supervisor.xmlrpc xmlrpc.client"),
+        ("[include]\nfiles = more.conf\n", "http.client supervisor.xmlrpc xmlrpc.client"),
+    ],
+)
+def test_supervisord_is_imported_without_its_server(configuration, imported):
+    program = IMPORT.format(configuration=configuration)
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert (done.stdout.strip(), done.stderr) == (imported, "")
+
+
+def test_the_project_s_configuration_needs_no_server():
+    stand_ins = importlib.import_module("entrypoint.stand_ins")
+    with stand_ins.without_rpc((ROOT / "supervisord.conf").read_text()):
+        assert isinstance(sys.modules["supervisor.xmlrpc"], stand_ins._StandIn)
