@@ -144,8 +144,9 @@ class Response(wsgi.Response):
         util.write(self.sock, held + data, self.chunked)
 
     def sendfile(self, respiter):
-        self.send_headers()
-        self.release()
+        if util.has_fileno(respiter.filelike):
+            self.send_headers()
+            self.release()
         return super().sendfile(respiter)
 
     def close(self):

@@ -92,12 +92,10 @@ _opener = urllib.request.build_opener(_RefuseRedirects)
 
 
 def fetch(url: str) -> bytes:
-    """The body of a 200 answer. Raises OSError, also for a redirect, a longer body, or one that takes too long."""
+    """The body of a good answer. Raises OSError, also for a redirect, a longer body, or one that takes too long."""
     deadline = time.monotonic() + WHOLE_FETCH
     body = b""
     with _opener.open(url, timeout=TIMEOUT) as answer:
-        if answer.status != 200:
-            raise OSError(f"status {answer.status}")
         # read1 returns what is there, so that a trickle meets the deadline
         while chunk := answer.read1(ANSWER_BYTES + 1):
             body += chunk

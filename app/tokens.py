@@ -6,7 +6,7 @@ import base64
 import json
 import re
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from joserfc.jwk import RSAKey
@@ -103,11 +103,7 @@ def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
     return value
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise Refused(f"{name} is not JSON")
-
-
-_decoder = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse_constant)
+_decoder = json.JSONDecoder(object_pairs_hook=_object)
 
 
 def _json_object(data: bytes) -> dict[str, Any]:

@@ -36,7 +36,7 @@ class Drain:
                 logs.write(
                     "info",
                     "entrypoint",
-                    f"before Nginx stops: up to {self._seconds:g} s for {connections} connections to be closed by clients",
+                    f"before Nginx stops, up to {self._seconds:g} s for clients to close {connections} connections",
                 )
         return not connections or time.monotonic() >= self._deadline
 

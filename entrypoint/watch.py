@@ -14,7 +14,7 @@ _REQUEST = b"GET /ping HTTP/1.0\r\nHost: localhost\r\nUser-Agent: entrypoint\r\n
 class Watch:
     """One request at a time, sent and looked after without ever waiting: this runs in supervisord's loop.
 
-    Any answer is a good one. So is no connection: a program that does not run, or is about to, is supervisord's business.
+    Any answer is a good one. So is no connection: a program that does not run yet is supervisord's business.
     """
 
     def __init__(self, port: int, seconds: float = ANSWER_SECONDS) -> None:

@@ -206,6 +206,7 @@ MALFORMED = {
     "7 KB": claim(padding="x" * 4700),
     "header nested, 6 KB": raw_header(nested(2200)),
     "header nested, 500 bytes": raw_header(nested(200)),
+    "header of 600 bytes": header({**HEADER, "x": "y" * 500}),
     "header not closed": raw_header("[" * 500),
     "header in UTF-16": raw_header(json.dumps(HEADER).encode("utf-16")),
     "header with a byte order mark": raw_header(b"\xef\xbb\xbf" + json.dumps(HEADER).encode()),

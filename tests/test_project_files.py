@@ -10,7 +10,8 @@ import yaml
 
 from tests.running import ROOT
 
-DOCUMENTS = [*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md")]
+# the README's are in test_readme.py
+DOCUMENTS = [path for path in (*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md")) if path.name != "README.md"]
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
@@ -30,7 +31,8 @@ def test_the_workflow_installs_what_ci_does():
     """But for the browser, which GitHub's machines have."""
 
     def packages(path):
-        return set(re.search(r"install -y --no-install-recommends ([a-z0-9 -]+)", (ROOT / path).read_text())[1].split())
+        text = (ROOT / path).read_text()
+        return set(re.search(r"install -y --no-install-recommends[ \\\n]+([a-z0-9 -]+)", text)[1].split())
 
     assert packages(".github/workflows/test.yml") == packages(".ci/run") - {"chromium", "chromium-driver"}
 
@@ -42,3 +44,12 @@ def test_pre_commit_fetches_nothing():
     assert {hook["language"] for hook in hooks} == {"system"}
     for hook in hooks:
         subprocess.run([*hook["entry"].split(), "--dry-run"], cwd=ROOT, check=True, capture_output=True)
+
+
+def test_every_file_has_a_row():
+    text = (ROOT / "docs/files.md").read_text()
+    rows = {name for row in re.findall(r"^\| (`.*?) \|", text, re.M) for name in re.findall(r"`(.+?)`", row)}
+    folders = tuple(name for name in rows if name.endswith("/"))
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    assert {path for path in tracked if not path.startswith(folders)} - rows == set()
+    assert [name for name in rows if not (ROOT / name).exists()] == []

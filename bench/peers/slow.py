@@ -49,10 +49,7 @@ class SlowClients(threading.Thread):
             self.open[index] = self.connect()
             return
         try:
-            if self.kind == "read":
-                alive = bool(client.recv(1))
-            else:
-                alive = client.send(b"x") == 1
+            alive = bool(client.recv(1)) if self.kind == "read" else client.send(b"x") == 1
         except BlockingIOError:
             return
         except OSError as error:

@@ -83,6 +83,19 @@ def find(running, victim):
     ]
 
 
+def kill_one(running, victim):
+    """Kill the first of these, and return when it is replaced and the service answers."""
+    count = len(running.processes())
+    killed = find(running, victim)[0]
+    os.kill(killed, signal.SIGKILL)
+
+    def back():
+        now = find(running, victim)
+        return now and killed not in now and len(running.processes()) == count and running.answers()
+
+    wait_for(back, 5, f"{victim} is back")
+
+
 @pytest.fixture(scope="module")
 def victim_container(image):
     with container() as running:
@@ -132,7 +145,7 @@ def test_a_worker_that_is_out_of_memory_comes_back_and_the_others_go_on(start):
     with start("--memory", "256m", "--memory-swap", "256m", "-e", "WEB_CONCURRENCY=2") as running:
         assert put(running) == 201
         before, workers = items(running), set(find(running, "gunicorn worker"))
-        others = set(process["pid"] for process in running.processes()) - workers
+        others = {process["pid"] for process in running.processes()} - workers
         statuses: list[int] = []
         done = threading.Event()
 
@@ -168,10 +181,7 @@ def test_a_full_shared_memory_costs_only_new_items(start):
         assert items(running) == before
         assert running.answers()
         for victim in VICTIMS:
-            killed = find(running, victim)[0]
-            os.kill(killed, signal.SIGKILL)
-            wait_for(lambda: killed not in find(running, victim) and find(running, victim), 5, victim)  # noqa: B023
-            wait_for(running.answers, 5, f"{victim} is back")
+            kill_one(running, victim)
         assert items(running) == before
         running.exec("rm", "/dev/shm/full")
         assert put(running, "x" * 10_000) == 201
@@ -187,9 +197,7 @@ def test_a_full_tmp_costs_only_large_bodies(start):
         assert large.json["status"] == 500
         assert put(running) == 201
         for victim in VICTIMS:
-            killed = find(running, victim)[0]
-            os.kill(killed, signal.SIGKILL)
-            wait_for(lambda: killed not in find(running, victim) and running.answers(), 5, victim)  # noqa: B023
+            kill_one(running, victim)
         running.exec("rm", "/tmp/full")
         assert put(running, "x" * 60_000) == 201
 

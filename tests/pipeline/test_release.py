@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from tests.pipeline import aws
@@ -56,7 +58,7 @@ def test_stage_gets_the_image_and_the_service_a_new_deployment(
 
 
 def test_service_without_rollout_states_is_waited_for(codebuild: CodeBuild, aws_server: Aws) -> None:
-    def scenario(ours: aws.Deployment, before: aws.Deployment):
+    def scenario(ours: aws.Deployment, before: aws.Deployment) -> Iterator[list[aws.Deployment]]:
         for running in (0, 1, 2):
             listed = [aws.deployment(ours, runningCount=running), aws.deployment(before, status="ACTIVE")]
             for each in listed:
@@ -85,11 +87,25 @@ def test_rollback_fails_it_and_the_tag_names_what_runs(
 ) -> None:
     service = Service(codebuild, aws_server, scenario)
     events = [{"id": "1", "createdAt": 1763800000, "message": "(service web) (task 1) failed container health checks."}]
-    aws_server.events(service.name, events)
+    # not before: update-service prints the service as it is then
+    aws_server.after["UpdateService"] = lambda: aws_server.events(service.name, events)
     release = service.release()
+    aws_server.after.clear()
     assert release.failed_phase == "post_build"
     assert "release.yml: not deployed: " in release.output
     assert "(service web) (task 1) failed container health checks." in release.output
+    assert codebuild.digest("prod") == service.old
+
+
+def test_rollback_is_not_taken_for_its_own_deployment(codebuild: CodeBuild, aws_server: Aws) -> None:
+    """Whatever held the build up: when it looks for the first time, all is over."""
+
+    def scenario(ours: aws.Deployment, before: aws.Deployment) -> Iterator[list[aws.Deployment]]:
+        *_, last = aws.is_rolled_back(ours, before)
+        yield last
+
+    service = Service(codebuild, aws_server, scenario)
+    assert service.release(RELEASE_TIMEOUT="1").failed_phase == "post_build"
     assert codebuild.digest("prod") == service.old
 
 

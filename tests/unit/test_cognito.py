@@ -166,6 +166,15 @@ def test_the_moments_at_which_a_token_becomes_and_ceases_to_be_valid(claims, val
             assert refused.value.status == 401
 
 
+def test_what_nobody_has_foreseen_is_a_401_too(caplog):
+    with KeyServer(jwk(POOL_KEY)) as keys:
+        pool, verifier = verifier_of(keys, clock=lambda: 1 / 0)
+        with pytest.raises(Problem) as refused:
+            verifier.verify(f"Bearer {pool.token()}")
+    assert refused.value.status == 401
+    assert "ZeroDivisionError" in caplog.text
+
+
 def verifier_of(keys, **options):
     pool = Pool("us-east-1_AbCdEfGhI", "client")
     return pool, Verifier(pool.id, ["another", "client"], keys_url=keys.url, **options)

@@ -196,19 +196,30 @@ def test_keys_are_fetched_anew_in_the_background_after_an_hour(impatient, server
     assert cache.find("three")
 
 
-def test_every_process_fetches_for_itself_without_being_asked(server, cache):
+def test_after_a_day_of_failures_the_first_good_answer_counts(impatient, server, clock):
+    cache = KeyCache(server.url, clock)
+    cache.find("one")
+    clock.now += USABLE + 1
+    assert cache.find("one")
+
+
+@pytest.mark.parametrize("used_before", [False, True])
+def test_every_process_fetches_for_itself_without_being_asked(server, cache, used_before):
+    if used_before:
+        cache.find("one")
+    server.requests.clear()
     reads, writes = os.pipe()
     for _ in range(2):
         if os.fork() == 0:
             try:
                 cache.job.wait(10)
-                os.write(writes, b"y" if cache._known("one") else b"n")
+                os.write(writes, b"y" if cache.job.ended and cache._known("one") else b"n")
             finally:
                 os._exit(0)
         os.wait()
     assert os.read(reads, 10) == b"yy"
     assert len(server.requests) == 2
-    assert not cache.job.began
+    assert cache.job.began == used_before
 
 
 def test_an_answer_that_trickles_in_is_given_up(server, monkeypatch):
