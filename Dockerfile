@@ -50,11 +50,18 @@ RUN cp -r entrypoint /opt/venv/lib/python3*/site-packages/ && python3 -m compile
 FROM base
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /app /app
+# directories that the application may write, such as "/app/instance"
+ARG WRITABLE_DIRECTORIES=""
+RUN for directory in $WRITABLE_DIRECTORIES; do mkdir -p "$directory" && chown -R 10001:0 "$directory" && chmod -R g+rwX "$directory"; done
 # any user may run the image; this one is in no other's way
 USER 10001:0
 WORKDIR /app
 ARG APP_MODULE=app.wsgi:app
 ENV APP_MODULE=$APP_MODULE PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+ARG VERSION="" REVISION="" SOURCE=""
+LABEL org.opencontainers.image.version=$VERSION \
+      org.opencontainers.image.revision=$REVISION \
+      org.opencontainers.image.source=$SOURCE
 EXPOSE 80
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["python", "-I", "-m", "entrypoint.healthcheck"]

@@ -16,6 +16,7 @@ import time
 import traceback
 from datetime import UTC, datetime
 
+import gunicorn
 from gunicorn import util
 from gunicorn.errors import HaltServer
 from gunicorn.http import wsgi
@@ -114,7 +115,8 @@ class Worker(ThreadWorker):
             util.close_graceful(conn.sock, timeout=10, max_drain=sys.maxsize)
 
 
-worker_class = Worker
+# made of parts that Gunicorn has since 26; an application that pins an older one gets that one's own threads
+worker_class = Worker if gunicorn.version_info >= (26,) else "gthread"
 
 
 class Response(wsgi.Response):

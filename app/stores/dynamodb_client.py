@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
-import time
 from typing import Any
 
 from app.background import BackgroundJob
 from app.stores import StoreTimeout, StoreUnavailable
-from app.stores.dynamodb_errors import STARTING, UNKNOWN, Explanation, answer_of, error_code, explain
+from app.stores.dynamodb_attempts import ATTEMPTS, CONNECT, READ, Attempts
+from app.stores.dynamodb_errors import SILENT, STARTING, UNKNOWN, Explanation, answer_of, error_code, explain
 
 log = logging.getLogger(__name__)
 
-# An operation takes less than 10 s: an attempt takes CONNECT + READ at most, a pause between two at most 2 s, and
-# after LAST_RETRY none begins.
-CONNECT, READ, ATTEMPTS = 1, 2, 3
-LAST_RETRY = 4.9
 # how long a request waits for the client, and how often one that lacks credentials is replaced
 PATIENCE, RENEWAL = 4.0, 5.0
 # connections that are kept: no fewer than a worker has threads
@@ -48,12 +43,16 @@ class DynamoClient:
         self._client: Any = None
         self._process = 0
         self._error: Exception | None = None
-        self.operation = Operation()
+        self._attempts = Attempts()
+        self.operation = self._attempts.operation
         self.job = BackgroundJob(self._make_client, RENEWAL)
 
     def call(self, name: str, **parameters: Any) -> dict[str, Any]:
         """The answer. Raises ConditionCheckFailed, StoreUnavailable or StoreTimeout."""
         client = self._wait_for_client()
+        if not self._attempts.may_call():
+            log.warning("DynamoDB: %s: not called, since it does not answer another request", name)
+            raise _unavailable(SILENT)
         try:
             answer: dict[str, Any] = getattr(client, name)(TableName=self._table, **parameters)
             # boto3 takes any page with status 200 for an empty answer, and a write that never happened for done
@@ -67,6 +66,8 @@ class DynamoClient:
             if writes and self.operation.timed_out:
                 raise StoreTimeout from error
             raise _unavailable(explanation, writes and self.operation.outcome_unknown) from error
+        finally:
+            self._attempts.call_ended()
         return answer
 
     def _log(self, doing: str, error: Exception) -> Explanation:
@@ -78,8 +79,9 @@ class DynamoClient:
 
     def _wait_for_client(self) -> Any:
         if self._process != os.getpid():
-            self.job.start()
-            self.job.wait(PATIENCE)
+            # once one has failed, only the request that starts the next waits for it
+            if self.job.start() or not self.job.ended:
+                self.job.wait(PATIENCE)
         if self._process != os.getpid():
             raise _unavailable(self._log("no client", self._error) if self._error else STARTING)
         return self._client
@@ -104,41 +106,12 @@ class DynamoClient:
             client = session.client(
                 "dynamodb", region_name=self._region, endpoint_url=self._endpoint_url, config=config
             )
-            client.meta.events.register_first("needs-retry.dynamodb", self.operation.attempt_ended)
+            client.meta.events.register_first("needs-retry.dynamodb", self._attempts.attempt_ended)
         except Exception as error:
             self._error = error
         else:
             self._client, self._error = client, None
             self._process = os.getpid()
-
-
-class Operation(threading.local):
-    """What is known of this thread's operation after all the attempts of its calls, the failed ones included."""
-
-    began = 0.0
-    # an attempt failed in a way that leaves open whether it was carried out; it failed to answer in time
-    outcome_unknown = timed_out = False
-
-    def begin(self) -> None:
-        self.began = time.monotonic()
-        self.outcome_unknown = self.timed_out = False
-
-    def is_late(self) -> bool:
-        """Whether no call or attempt should begin any more."""
-        return time.monotonic() - self.began > LAST_RETRY
-
-    def attempt_ended(self, response: Any, caught_exception: Exception | None, **_: Any) -> bool | None:
-        """botocore's needs-retry event, ahead of its own handler. False forbids another attempt."""
-        from botocore.exceptions import HTTPClientError, ReadTimeoutError
-
-        if caught_exception is not None:
-            self.timed_out |= isinstance(caught_exception, ReadTimeoutError)
-            self.outcome_unknown |= isinstance(caught_exception, HTTPClientError)
-        elif response[0].status_code >= 300:
-            self.outcome_unknown |= response[0].status_code >= 500
-            # it would have the thread sleep for up to 7 s
-            response[0].headers.pop("x-amz-retry-after", None)
-        return False if self.is_late() else None
 
 
 def _unavailable(explanation: Explanation, outcome_unknown: bool = False) -> StoreUnavailable:

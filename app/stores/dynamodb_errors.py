@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 
@@ -15,6 +16,7 @@ class Explanation(NamedTuple):
 
 
 UNKNOWN = Explanation("DynamoDB cannot be used; the log says why.")
+SILENT = Explanation("DynamoDB does not answer at the moment. Try again.", 1)
 STARTING = Explanation("The connection to DynamoDB is being made. Try again.", 1)
 
 _UNREACHABLE = Explanation("DynamoDB cannot be reached. Try again.", 1)
@@ -89,6 +91,11 @@ def explain(error: Exception) -> Explanation:
         return _CODES.get(error_code(error), _FAILED if failed else UNKNOWN)
     names = (kind.__name__ for kind in type(error).__mro__)
     return next((_CLASSES[name] for name in names if name in _CLASSES), UNKNOWN)
+
+
+def is_throttling(answer: Mapping[str, Any]) -> bool:
+    """Whether DynamoDB asks for fewer requests."""
+    return _CODES.get(answer.get("Error", {}).get("Code", "")) is _THROTTLED
 
 
 def error_code(error: Exception) -> str:

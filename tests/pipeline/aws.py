@@ -103,7 +103,7 @@ class Aws:
         ecs.register_task_definition(family=name, containerDefinitions=[container])
         ecs.create_service(cluster=name, serviceName=name, taskDefinition=name, desiredCount=2)
         self._deployments(name)[:] = [deployment(self.deployments(name)[0], runningCount=2, rolloutState="COMPLETED")]
-        self.scenario, self.calls = scenario, []
+        self.scenario, self.calls, self.after = scenario, [], {}
         return {"SERVICE_NAME": name, "CLUSTER_ARN": cluster}
 
     def deployments(self, name: str) -> list[Deployment]:

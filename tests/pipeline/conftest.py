@@ -101,11 +101,14 @@ class CodeBuild:
         return digest
 
     def forget_images(self) -> None:
-        """Remove this repository's tags from the engine."""
+        """Remove the names that this project's images have in the engine."""
         repository = f"{self.registry.endpoint}/{self.repository}"
-        tags = docker("images", "--format", "{{.Repository}}:{{.Tag}}", repository).split()
-        for tag in tags:
-            docker("rmi", tag.replace(":<none>", ":latest"), check=False)
+        names = ["builtimage:latest"]
+        listed = docker("images", "--digests", "--format", "{{.Tag}} {{.Digest}}", repository)
+        for tag, digest in (line.split() for line in listed.splitlines()):
+            names.append(f"{repository}@{digest}" if tag == "<none>" else f"{repository}:{tag}")
+        for name in names:
+            docker("rmi", name, check=False)
 
 
 @pytest.fixture

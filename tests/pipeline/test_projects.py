@@ -49,7 +49,6 @@ def pulled(codebuild: CodeBuild) -> Iterator[str]:
 
 def pull(codebuild: CodeBuild, url: str) -> None:
     codebuild.forget_images()
-    docker("rmi", "-f", "builtimage:latest", check=False)
     docker("pull", url, env=os.environ | {"DOCKER_CONFIG": codebuild.environment["DOCKER_CONFIG"]})
 
 

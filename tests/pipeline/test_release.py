@@ -90,7 +90,6 @@ def test_rollback_fails_it_and_the_tag_names_what_runs(
     # not before: update-service prints the service as it is then
     aws_server.after["UpdateService"] = lambda: aws_server.events(service.name, events)
     release = service.release()
-    aws_server.after.clear()
     assert release.failed_phase == "post_build"
     assert "release.yml: not deployed: " in release.output
     assert "(service web) (task 1) failed container health checks." in release.output
