@@ -1,7 +1,8 @@
 # make run    the service on http://127.0.0.1:8080, with a local AWS beside it
 # make test   everything that can run on this machine
+# make deploy the pipeline and the service on AWS: make deploy REPOSITORY=owner/name (docs/deploy.md)
 # make token  an access token of the local AWS: make token USER=bob
-.PHONY: run token test lint format clean
+.PHONY: run token deploy test lint format clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -13,6 +14,9 @@ token: USER = alice
 token:
 	@LOCAL_AWS_URL=http://127.0.0.1:$${LOCAL_AWS_PORT:-8081} $(PYTHON) -m local.token $(USER)
 
+deploy: .venv/installed
+	@PATH="$(CURDIR)/$(BIN):$$PATH" infra/deploy
+
 test: .venv/installed
 	@local/nginx-installed
 	@$(BIN)/python -m pytest
@@ -22,7 +26,8 @@ lint: .venv/installed
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/hadolint Dockerfile local/Dockerfile
-	@$(BIN)/shellcheck local/run local/nginx-installed .ci/run
+	@$(BIN)/shellcheck local/run local/nginx-installed .ci/run infra/deploy
+	@$(BIN)/cfn-lint -- infra/*.yml
 
 format: .venv/installed
 	@$(BIN)/ruff format .

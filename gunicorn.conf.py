@@ -157,7 +157,9 @@ class Response(wsgi.Response):
         super().close()
 
 
-wsgi.Response = Response
+# not where an application pins a Gunicorn that writes in other ways
+if hasattr(wsgi.Response, "_emit_body"):
+    wsgi.Response = Response
 
 _request = threading.local()
 

@@ -78,10 +78,9 @@ class DynamoClient:
         return explanation
 
     def _wait_for_client(self) -> Any:
-        if self._process != os.getpid():
-            # once one has failed, only the request that starts the next waits for it
-            if self.job.start() or not self.job.ended:
-                self.job.wait(PATIENCE)
+        # once one has failed, only the request that starts the next waits for it
+        if self._process != os.getpid() and (self.job.start() or not self.job.ended):
+            self.job.wait(PATIENCE)
         if self._process != os.getpid():
             raise _unavailable(self._log("no client", self._error) if self._error else STARTING)
         return self._client

@@ -52,14 +52,14 @@ class Container:
 
     def cpu_us(self) -> float:
         """CPU time of all of its processes so far, in microseconds."""
-        version, directory = _cgroup(self.pid, "cpuacct")
+        version, directory = self._cgroup("cpuacct")
         if version == 1:
             return int((directory / "cpuacct.usage").read_text()) / 1000
         return float(dict(_pairs(directory / "cpu.stat"))["usage_usec"])
 
     def memory_bytes(self) -> int:
         """Memory without the cache that the kernel would give back: what `docker stats` shows."""
-        version, directory = _cgroup(self.pid, "memory")
+        version, directory = self._cgroup("memory")
         used = "memory.usage_in_bytes" if version == 1 else "memory.current"
         inactive = "total_inactive_file" if version == 1 else "inactive_file"
         return int((directory / used).read_text()) - dict(_pairs(directory / "memory.stat"))[inactive]
@@ -73,6 +73,12 @@ class Container:
             if self.cpu_us() - before < 0.03 * pause * 1e6:
                 return
 
+    def _cgroup(self, controller: str) -> tuple[int, Path]:
+        try:
+            return _cgroup(self.pid, controller)
+        except OSError:
+            sys.exit(f"a container has ended:\n{self.log()[-3000:]}")
+
     def log(self) -> str:
         done = subprocess.run(["docker", "logs", self.id], capture_output=True, text=True, timeout=60)
         return done.stdout + done.stderr
@@ -85,9 +91,9 @@ def start(
     image: str, command: Sequence[str] = (), environment: Mapping[str, str] | None = None, options: Sequence[str] = ()
 ) -> Container:
     variables = [word for name, value in (environment or {}).items() for word in ("-e", f"{name}={value}")]
-    # what it prints is kept as by default, but does not fill the disk
-    log = ["--log-opt", "max-size=10m"]
-    id = docker("run", "-d", *log, *variables, *options, image, *command)
+    # what it prints is kept as by default, but does not fill the disk; a health check now and then is nobody's request
+    always = ["--log-opt", "max-size=10m", "--no-healthcheck"]
+    id = docker("run", "-d", *always, *variables, *options, image, *command)
     state = json.loads(docker("inspect", id))[0]
     return Container(id, state["NetworkSettings"]["Networks"]["bridge"]["IPAddress"], state["State"]["Pid"])
 

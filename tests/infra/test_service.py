@@ -93,6 +93,8 @@ def test_own_vpc_has_two_zones_and_a_gateway_to_dynamodb(service: Stack) -> None
     assert service.properties("Vpc")["CidrBlock"] == "10.0.0.0/16"
     subnets = service.of_type("AWS::EC2::Subnet").values()
     assert len({subnet["AvailabilityZone"] for subnet in subnets}) == 2
+    # room for two thousand tasks each
+    assert [subnet["CidrBlock"] for subnet in subnets] == ["10.0.0.0/21", "10.0.8.0/21"]
     endpoint = service.properties("DynamoDbEndpoint")
     assert endpoint["VpcEndpointType"] == "Gateway"
     assert endpoint["ServiceName"] == "com.amazonaws.eu-west-1.dynamodb"

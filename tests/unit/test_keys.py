@@ -100,6 +100,8 @@ def test_known_keys_stay_when_the_address_fails(impatient, server, clock, name):
         assert cache.find("one") is known
     assert cache.find("three") is None
     assert cache.find("one") is known
+    server.released.set()
+    wait_for(lambda: not cache.job.running)
     clock.now += USABLE - FRESH - 2
     assert cache.find("one") is known
     clock.now += 2
@@ -122,6 +124,7 @@ def test_the_address_fails_at_first(impatient, server, clock, name):
     server.fault = None
     wait_for(lambda: not cache.job.running)
     assert cache.find("one")
+    assert set(server.requests) == {"/"}
 
 
 def test_after_a_failure_nobody_waits_and_the_answer_says_when_to_come_back(server, cache):
