@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-TIMEOUT = 5.0
 ITEM = json.dumps({"title": "good", "content": "x" * 500}).encode()
 PUT = b"PUT /item HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (
     len(ITEM),
@@ -24,8 +23,8 @@ Request = tuple[bytes, bool]
 class GoodClient:
     """Sends the requests in turn, `rate` a second, whether or not the earlier ones have been answered."""
 
-    def __init__(self, port: int, requests: list[Request], rate: float = 100) -> None:
-        self.port, self.requests, self.rate = port, requests, rate
+    def __init__(self, port: int, requests: list[Request], rate: float, timeout: float) -> None:
+        self.port, self.requests, self.rate, self.timeout = port, requests, rate, timeout
         self.idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
         self.latencies: list[float] = []
         self.failures: list[str] = []
@@ -46,7 +45,7 @@ class GoodClient:
     async def measure(self, request: bytes, alone: bool) -> None:
         begin = time.monotonic()
         try:
-            status = await asyncio.wait_for(self.send(request, alone), TIMEOUT)
+            status = await asyncio.wait_for(self.send(request, alone), self.timeout)
         except (OSError, EOFError, TimeoutError) as error:
             self.failures.append(type(error).__name__)
             return
@@ -94,11 +93,12 @@ def main() -> None:
     parser.add_argument("seconds", type=float)
     parser.add_argument("--path", default="/item")
     parser.add_argument("--rate", type=float, default=100)
+    parser.add_argument("--timeout", type=float, default=5, help="seconds after which a request has failed")
     parser.add_argument("--reads-only", action="store_true", help="for an application that has no items")
     options = parser.parse_args()
     end = time.monotonic() + options.seconds
     requests = [(GET % options.path.encode(), True)] if options.reads_only else mix(options.path)
-    client = GoodClient(options.port, requests, options.rate)
+    client = GoodClient(options.port, requests, options.rate, options.timeout)
     asyncio.run(client.run(lambda: time.monotonic() > end))
     result: dict[str, Any] = {"latencies": client.latencies, "failures": client.failures}
     print(json.dumps(result))

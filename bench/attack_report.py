@@ -14,11 +14,12 @@ byte at a time. Settings are the defaults. Made by
 python -m bench.attack
 ```
 
-with {nginx_line} on {date}: {cpus} CPUs, which the attackers, the good client and other work shared (load {load:.1f} before).
-Linux {kernel}. The good client sends 100 requests a second (health checks, reads and writes, on new and on kept
-connections). A ratio is that to the nearest measurements without an attack, before and after together. `header`, `body` and `read` are `bench/attack_connections.py`, which opens
-again what the server closes; the others are Debian's `slowhttptest`. Memory is the most that was seen, in MiB:
-proportional set size of the processes, and the kernel's TCP buffers of the whole machine, both ends.
+with {nginx_line} and Linux {kernel} on {date}: {cpus} CPUs, which the attackers, the good client and other work shared
+(load {load:.1f} before). The good client sends 100 requests a second: health checks, reads and writes, on new and on
+kept connections. A ratio is that to the nearest measurements without an attack, the one before and the one after
+together. `header`, `body` and `read` are `bench/attack_connections.py`, which opens again what the server closes; the
+others are Debian's `slowhttptest`. Memory is the most that was seen, in MiB: proportional set size of the processes, and
+the kernel's TCP buffers of the whole machine, both ends.
 
 ![p99 of good requests, without and during each attack](attacks.svg)
 

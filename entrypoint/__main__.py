@@ -15,7 +15,7 @@ from . import logs
 from .drain import Drain
 from .environment import SettingError
 from .limits import read_limits
-from .nginx import NginxError, prepare_nginx
+from .nginx import NginxError, prepare_nginx, temporary_directory
 from .output import PatientStream
 from .settings import Settings
 from .stand_ins import without_rpc
@@ -119,6 +119,8 @@ def export(settings: Settings) -> None:
         "MAX_BODY_SIZE": str(settings.max_body_size),
         "LOG_LEVEL": settings.log_level,
     }
+    # where the root is read-only, supervisord and the application need another place for temporary files as well
+    os.environ.setdefault("TMPDIR", temporary_directory(settings.run_dir))
 
 
 if __name__ == "__main__":

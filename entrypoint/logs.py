@@ -14,9 +14,13 @@ from typing import NamedTuple
 # 2026/11/22 12:00:00 [warn] 12#12: *1 an upstream response is buffered …
 _NGINX = re.compile(r"(?:\d{4}/\d\d/\d\d \d\d:\d\d:\d\d |nginx: )\[(\w+)\] (?:\d+#\d+: )?(.*)")
 _NGINX_LEVELS = {"emerg": "critical", "alert": "critical", "crit": "critical", "warn": "warning", "notice": "info"}
+# … while reading client request headers, client: 127.0.0.1, server: localhost, request: "GET /a?b HTTP/1.1", host: "c"
+_NGINX_CLIENT = re.compile(r"(.*?), client: ([^,]*)(?:.*?, request: \"(\S+ [^\s?#\"]*))?.*")
 _FRAME = re.compile(r'^ *File "([^"]+)", line (\d+)', re.M)
 # how long before its end a program speaks of the cause
 CAUSE_SECONDS = 5
+# a line that does not end is cut, in bytes
+LONGEST_LINE = 2**18
 LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
@@ -44,6 +48,8 @@ class ProgramOutput:
     def feed(self, data: bytes) -> None:
         """Take the next bytes; whole lines are written at once, the rest waits for its end."""
         *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > LONGEST_LINE:
+            lines, self._rest = [*lines, self._rest], b""
         for line in lines:
             self._line(line.decode(errors="backslashreplace").rstrip())
 
@@ -69,6 +75,10 @@ class ProgramOutput:
             write(level, self.program, message)
         else:
             level, message = str(record.get("level", self.level)), str(record.get("message", line))
+            if "?" in message and str(record.get("logger")).startswith("gunicorn"):
+                # of requests it could not read, or whose application failed
+                message = re.sub(r"\?\S*", "", message)
+                line = json.dumps(record | {"message": message})
             print(line, file=sys.stderr, flush=True)
         exception = str((record or {}).get("exception", "")).strip()
         if exception:
@@ -79,8 +89,18 @@ class ProgramOutput:
     def _parse(self, line: str) -> tuple[str, str]:
         nginx = _NGINX.fullmatch(line)
         if nginx:
-            return _NGINX_LEVELS.get(nginx[1], nginx[1] if nginx[1] in LEVELS else self.level), nginx[2]
+            level = _NGINX_LEVELS.get(nginx[1], nginx[1] if nginx[1] in LEVELS else self.level)
+            return level, _without_secrets(nginx[2])
         return self.level, line
+
+
+def _without_secrets(message: str) -> str:
+    """What Nginx says about a request, without the query, the Referer, and what it quotes of a header."""
+    about = _NGINX_CLIENT.fullmatch(message)
+    if not about:
+        return message
+    text = re.sub(r'(client sent [^"]*)".*', r"\1…", about[1])
+    return f"{text}, client: {about[2]}" + (f', request: "{about[3]}"' if about[3] else "")
 
 
 def _summary(traceback: str) -> str:
@@ -94,7 +114,12 @@ def _json_object(line: str) -> dict[str, object] | None:
     if not line.startswith("{"):
         return None
     try:
-        record = json.loads(line)
-    except ValueError:
+        record = json.loads(line, parse_constant=_refuse)
+    except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None
+
+
+def _refuse(constant: str) -> None:
+    """NaN and Infinity are Python's, not JSON's."""
+    raise ValueError(constant)

@@ -61,6 +61,7 @@ def nginx_values(settings: Settings) -> dict[str, str]:
         "LISTEN": listen(settings.port),
         "WORKERS": str(settings.nginx_workers),
         "CONNECTIONS": str(settings.nginx_connections),
+        "OPEN_FILES": str(2 * settings.nginx_connections),
         "USER": "user root root;" if os.geteuid() == 0 else "",
         "MAX_BODY_SIZE": str(settings.max_body_size),
         "MAX_WAITING": str(settings.max_waiting),

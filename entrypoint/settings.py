@@ -20,6 +20,8 @@ WAITING_PER_THREAD = 32
 # gunicorn.conf.py has the same number
 BACKLOG = 2048
 CONNECTIONS = 16_384
+# what a connection whose header or body does not end costs Nginx (bench/attack.py)
+CONNECTION_MEMORY = 20 * 1024
 
 _MODULE = r"[A-Za-z_][\w.]*(:[A-Za-z_][\w.]*(\(.*\))?)?"
 
@@ -61,6 +63,9 @@ class Settings:
             )
             if number
         )
+        nginx_workers = environment.integer(
+            "NGINX_WORKER_PROCESSES", default=min(4, math.ceil(limits.cpus)), low=1, high=64
+        )
         return cls(
             port=environment.integer("PORT", "LISTEN_PORT", default=80, low=1, high=65535),
             app_module=environment.text(
@@ -75,10 +80,8 @@ class Settings:
             workers=workers,
             workers_reason=reason,
             threads=arguments.get("threads") or THREADS,
-            nginx_workers=environment.integer(
-                "NGINX_WORKER_PROCESSES", default=min(4, math.ceil(limits.cpus)), low=1, high=64
-            ),
-            nginx_connections=min(CONNECTIONS, open_files() * 2 // 3),
+            nginx_workers=nginx_workers,
+            nginx_connections=default_connections(limits, nginx_workers),
             max_body_size=environment.max_body_size(),
             trusted_proxies=environment.networks("TRUSTED_PROXIES"),
             rate_limit=environment.integer("RATE_LIMIT", default=0, low=0, high=1_000_000),
@@ -121,6 +124,13 @@ def default_workers(limits: Limits) -> int:
     """A worker a CPU and at least two, so that one that is stuck does not stop the service, as far as memory allows."""
     workers = min(max(2, math.ceil(limits.cpus)), (limits.memory - BASE_MEMORY) // WORKER_MEMORY)
     return max(1, min(workers, 32))
+
+
+def default_connections(limits: Limits, nginx_workers: int) -> int:
+    """Connections of one Nginx worker: as many as it may open files for, and as half of the memory holds."""
+    in_memory = limits.memory // 2 // CONNECTION_MEMORY // nginx_workers
+    # each may have one to Gunicorn or a file beside it
+    return max(64, min(CONNECTIONS, open_files() // 2, in_memory))
 
 
 def socket_queue() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import re
+import sys
 from urllib.parse import urlencode
 
 import botocore.session
@@ -88,13 +89,31 @@ def test_nginx_refuses_two_authorization_headers(pool, running_stack):
     connection.close()
 
 
-def test_hostile_tokens_cause_no_request_but_for_the_keys(aws, attacker, store_directory):
+@pytest.fixture
+def connections():
+    """Every address that this process connects to, or looks up, during the test."""
+    found = set()
+
+    def hook(event, arguments):
+        if event == "socket.connect":
+            found.add(arguments[1])
+        elif event == "socket.getaddrinfo":
+            found.add(arguments[:2])
+
+    # a hook stays as long as the process: after the test nobody looks at what it finds
+    sys.addaudithook(hook)
+    return found
+
+
+def test_hostile_tokens_cause_no_request_but_for_the_keys(aws, attacker, store_directory, connections):
     with FaultyDynamo(aws.url) as dynamo, KeyServer(jwk(POOL_KEY)) as keys:
         addresses = {"AWS_ENDPOINT_URL_DYNAMODB": dynamo.url, "COGNITO_JWKS_URL": keys.url, "RUN_DIR": store_directory}
         api = app_api(create_app(Settings.from_environment({**aws.environment, **addresses})))
         pool = Pool(aws.environment["COGNITO_USER_POOL_ID"], aws.environment["COGNITO_CLIENT_ID"], attacker.url)
+        connections.clear()
         for make in HOSTILE.values():
             assert_refused(api("PUT", PATH, ITEM, headers={"Authorization": make(pool)}))
+        assert connections == {("127.0.0.1", keys.port)}
         assert keys.requests == ["/"]
         assert dynamo.requests == []
         assert attacker.requests == []
