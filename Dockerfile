@@ -41,11 +41,17 @@ ARG PIP="python3 -m pip --python /opt/venv/bin/python --disable-pip-version-chec
 RUN --mount=type=cache,target=/root/.cache/pip $PIP gunicorn==27.0.1 supervisor==4.3.0 \
  && rm -r /opt/venv/lib/python3*/site-packages/supervisor/tests
 WORKDIR /app
+# a layer that stays while the requirements do; those that name the project itself ("-e .") have to wait for it
 COPY requirements*.txt pyproject.tom[l] ./
-RUN --mount=type=cache,target=/root/.cache/pip if [ -e requirements.txt ]; then $PIP -r requirements.txt; fi
+COPY requirement[s] requirements/
+RUN --mount=type=cache,target=/root/.cache/pip \
+    if [ -e requirements.txt ] && ! grep -qE '^(-e +)?\.' requirements.txt; then $PIP -r requirements.txt; fi
 COPY . .
-RUN --mount=type=cache,target=/root/.cache/pip if grep -qE '^\[(project|build-system)\]' pyproject.toml 2>/dev/null; then $PIP .; fi
-RUN cp -r entrypoint /opt/venv/lib/python3*/site-packages/ && python3 -m compileall -q -j 0 /opt/venv /app
+RUN --mount=type=cache,target=/root/.cache/pip \
+    if grep -qsE '^(-e +)?\.' requirements.txt; then $PIP -r requirements.txt; fi \
+ && if [ -e setup.py ] || grep -qsE '^\[(project|build-system)\]' pyproject.toml; then $PIP .; fi
+# whatever the umask of the checkout was, the container's user reads the files
+RUN chmod -R a+rX /app && cp -r entrypoint /opt/venv/lib/python3*/site-packages/ && python3 -m compileall -q -j 0 /opt/venv /app
 
 FROM base
 COPY --from=build /opt/venv /opt/venv

@@ -22,6 +22,9 @@ def make_project(layout: str, directory: Path) -> Path:
             shutil.copytree(ROOT / name, directory / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(ROOT / name, directory)
+    # as a checkout by somebody who lets nobody else read
+    for path in directory.rglob("*"):
+        path.chmod(0o700 if path.is_dir() else 0o600)
     return directory
 
 

@@ -21,6 +21,7 @@ LAYOUTS = {
     "package": ({"APP_MODULE": "shop:create_app()"}, "package"),
     "src_layout": ({"APP_MODULE": "shop:create_app()"}, "src"),
     "own_pins": ({"APP_MODULE": "main:app"}, "flask=2.3.3 werkzeug=2.3.8 gunicorn=23.0.0"),
+    "legacy": ({"APP_MODULE": "shop:app", "WRITABLE_DIRECTORIES": "/app/instance"}, "legacy at http://127.0.0.1:"),
     "html": ({"APP_MODULE": "web:app"}, "<h1>html"),
     "migrations": ({"APP_MODULE": "archive:app", "APT_PACKAGES": "libmagic1t64"}, "0 files"),
 }
@@ -54,6 +55,8 @@ def test_a_project_of_this_layout_gets_the_whole_container(built: Build, layout:
         assert_is_in_the_log(project, answer, agent=layout)
         assert_refuses_large_bodies(project)
         assert project.exec("id", "-u") == "10001"
+        assert project.exec("python", "-I", "-m", "entrypoint.healthcheck") == "healthy"
+        assert not [line for line in project.log() if line.get("path") == "/ping" and line["status"] == 404]
         begin = time.monotonic()
         assert project.stop() == 0
         assert time.monotonic() - begin < 10
