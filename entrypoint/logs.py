@@ -77,7 +77,7 @@ class ProgramOutput:
             level, message = str(record.get("level", self.level)), str(record.get("message", line))
             if "?" in message and str(record.get("logger")).startswith("gunicorn"):
                 # of requests it could not read, or whose application failed
-                message = re.sub(r"\?\S*", "", message)
+                message = re.sub(r"(/[^\s?]*)\?\S*", r"\1", message)
                 line = json.dumps(record | {"message": message})
             print(line, file=sys.stderr, flush=True)
         exception = str((record or {}).get("exception", "")).strip()

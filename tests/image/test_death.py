@@ -83,8 +83,19 @@ def find(running, victim):
     ]
 
 
+def settled(running):
+    """Wait until nothing is left of a program that died, and every program has its workers."""
+
+    def alone():
+        found = {what: len(find(running, what)) for what in VICTIMS}
+        return found["gunicorn master"] == found["nginx master"] == 1 and all(found.values())
+
+    wait_for(alone, 15, "one of each program")
+
+
 def kill_one(running, victim):
     """Kill the first of these, and return when it is replaced and the service answers."""
+    settled(running)
     count = len(running.processes())
     killed = find(running, victim)[0]
     os.kill(killed, signal.SIGKILL)
@@ -105,6 +116,7 @@ def victim_container(image):
 @pytest.mark.parametrize("victim", VICTIMS)
 def test_what_is_killed_comes_back_and_no_item_is_lost(victim_container, victim):
     running = victim_container
+    settled(running)
     assert put(running) == 201
     before, count = items(running), len(running.processes())
     killed = find(running, victim)
@@ -143,6 +155,7 @@ def in_container(running, word):
 
 def test_a_worker_that_is_out_of_memory_comes_back_and_the_others_go_on(start):
     with start("--memory", "256m", "--memory-swap", "256m", "-e", "WEB_CONCURRENCY=2") as running:
+        settled(running)
         assert put(running) == 201
         before, workers = items(running), set(find(running, "gunicorn worker"))
         others = {process["pid"] for process in running.processes()} - workers
@@ -164,7 +177,7 @@ def test_a_worker_that_is_out_of_memory_comes_back_and_the_others_go_on(start):
         assert set(statuses) <= {200, 502}
         assert items(running) == before
         assert others <= {process["pid"] for process in running.processes()}
-        assert [line for line in running.messages() if "Perhaps out of memory?" in line]
+        wait_for(lambda: [line for line in running.messages() if "Perhaps out of memory?" in line], 5, "the log says so")
 
 
 def fill(running, directory):
