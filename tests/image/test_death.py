@@ -177,7 +177,9 @@ def test_a_worker_that_is_out_of_memory_comes_back_and_the_others_go_on(start):
         assert set(statuses) <= {200, 502}
         assert items(running) == before
         assert others <= {process["pid"] for process in running.processes()}
-        wait_for(lambda: [line for line in running.messages() if "Perhaps out of memory?" in line], 5, "the log says so")
+        wait_for(
+            lambda: [line for line in running.messages() if "Perhaps out of memory?" in line], 5, "the log says so"
+        )
 
 
 def fill(running, directory):
