@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from app import keys
-from app.stores import dynamodb_client
+from app.stores import dynamodb_attempts, dynamodb_client
 from entrypoint import healthcheck, settings, watch
 from entrypoint.limits import MIB, Limits
 from entrypoint.nginx import nginx_values, render
@@ -92,9 +92,14 @@ def rungs(defaults, nginx, gunicorn, supervisord, service, task):
     client = dynamodb_client
     return {
         # the last attempt begins at LAST_RETRY after a pause of at most 2 s
-        "DynamoDB": client.LAST_RETRY + 2 + client.CONNECT + client.READ,
+        "DynamoDB": dynamodb_attempts.LAST_RETRY + 2 + client.CONNECT + client.READ,
         "10 s for AWS": 10,
-        "all of AWS": client.LAST_RETRY + 2 + client.CONNECT + client.READ + client.PATIENCE + keys.WHOLE_FETCH,
+        "all of AWS": dynamodb_attempts.LAST_RETRY
+        + 2
+        + client.CONNECT
+        + client.READ
+        + client.PATIENCE
+        + keys.WHOLE_FETCH,
         "Nginx waits for an answer": seconds(nginx, "proxy_read_timeout"),
         "Nginx waits for a connection and an answer": seconds(nginx, "proxy_connect_timeout")
         + seconds(nginx, "proxy_send_timeout")
