@@ -2,7 +2,14 @@
 # make test   everything that can run on this machine
 # make deploy the pipeline and the service on AWS: make deploy REPOSITORY=owner/name (docs/deploy.md)
 # make token  an access token of the local AWS: make token USER=bob
-.PHONY: run token deploy test lint format clean
+#
+# What takes long, and keeps its result in docs/figures.md or docs/attacks.md:
+# make bench    this image beside others, and how its cost grows
+# make attack   10,000 slow clients
+# make rolling  20 replacements behind a load balancer
+# make chaos    200 random kills (as root)
+# make soak     1,000,000 requests
+.PHONY: run token deploy test lint format clean bench attack rolling chaos soak image
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -32,6 +39,20 @@ lint: .venv/installed
 format: .venv/installed
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+bench: .venv/installed image
+	@$(BIN)/python -m bench.compare
+	@$(BIN)/python -m bench.growth
+	@$(BIN)/python -m bench.start --write
+
+attack rolling soak: .venv/installed image
+	@$(BIN)/python -m bench.$@
+
+chaos: .venv/installed image
+	@$(BIN)/python -m bench.chaos --image
+
+image:
+	@docker build -q -t tinystacks/flask-crud-app:latest . >/dev/null
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache

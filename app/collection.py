@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable, Mapping
+from wsgiref.types import WSGIEnvironment
 
 from flask import Blueprint, Response, request
+from werkzeug.datastructures import Headers
 
 from . import payload
 from .payload import Preconditions
@@ -132,6 +134,13 @@ def _item_response(item: Item, status: int = 200, headers: Mapping[str, str] | N
     return _json_response(_document(item), status, {"ETag": _entity_tag(item), **(headers or {})})
 
 
+class _JsonResponse(Response):
+    """Has all of its headers. Werkzeug takes a Location apart to put it together again: a tenth of a PUT."""
+
+    def get_wsgi_headers(self, environ: WSGIEnvironment) -> Headers:
+        return self.headers
+
+
 def _json_response(document: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     body = json.dumps(document, ensure_ascii=False).encode()
-    return Response(body, status, headers, content_type="application/json")
+    return _JsonResponse(body, status, headers, content_type="application/json")

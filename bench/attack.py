@@ -1,6 +1,7 @@
 """Slow-client attacks on this service and, as a control, on bare Gunicorn, while a good client measures.
 
 `python -m bench.attack` takes five minutes and writes docs/attacks.md and docs/attacks.svg. Everything is on loopback.
+Needs a Docker engine and slowhttptest (Debian: apt-get install slowhttptest).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.attack_report import write_report
-from tests.running import ROOT, Stack, descendants, free_port, wait_for
+from tests.running import IMAGE, ROOT, Container, descendants, docker, free_port, wait_for
 
 CONNECTIONS = 10_000
 OWN = ("header", "body", "read")
@@ -138,9 +139,9 @@ def slowhttptest(options: list[str], port: int, connections: int, seconds: float
     ]  # fmt: skip
 
 
-def attack_stack(connections: int, seconds: float) -> list[Phase]:
+def attack_image(connections: int, seconds: float) -> list[Phase]:
     """During each attack on this service with default settings, and before and after it."""
-    running = Stack()
+    running = Container(host=True)
     phases = []
     try:
         api = running.wait_ready().api
@@ -148,7 +149,7 @@ def attack_stack(connections: int, seconds: float) -> list[Phase]:
             assert api("PUT", "/item", {"title": f"large {number}", "content": "x" * 60_000}).status == 201
         small = api("PUT", "/item", {"title": "small", "content": "x" * 500}).headers["Location"]
         good = [sys.executable, "-m", "bench.attack_good", "--path", small, str(running.port)]
-        pid = running.process.pid
+        pid = int(running.inspect("State.Pid"))
         attacks = {mode: (own_attack, mode, connections) for mode in OWN}
         attacks |= {name: (slowhttptest, name, min(connections, SLOWHTTPTEST_CONNECTIONS)) for name in SLOWHTTPTEST}
         for name, (kind, what, count) in attacks.items():
@@ -201,7 +202,9 @@ def machine() -> dict[str, Any]:
         "cpus": len(os.sched_getaffinity(0)),
         "load": os.getloadavg()[0],
         "date": time.strftime("%Y-%m-%d"),
-        "nginx": subprocess.run(["nginx", "-v"], capture_output=True, text=True).stderr.split("/")[-1].strip(),
+        "nginx": docker("run", "--rm", "--entrypoint", "dpkg-query", IMAGE, "-W", "-f", "${Version}", "nginx").split(
+            "-"
+        )[0],
     }
 
 
@@ -211,9 +214,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=15, help="for each measurement")
     parser.add_argument("--write", action=argparse.BooleanOptionalAction, default=True, help="the files in docs/")
     options = parser.parse_args()
-    os.environ["PATH"] += ":/usr/sbin"
     description = machine()
-    phases = attack_stack(options.connections, options.seconds)
+    phases = attack_image(options.connections, options.seconds)
     phases += attack_gunicorn(options.connections, min(options.seconds, 8))
     report = write_report(phases, description, ROOT / "docs" if options.write else None)
     print(report)

@@ -11,7 +11,7 @@ What a good client sees while others hold connections and send their header, sen
 byte at a time. Settings are the defaults. Made by
 
 ```
-python -m bench.attack
+make attack
 ```
 
 with {nginx_line} and Linux {kernel} on {date}: {cpus} CPUs, which the attackers, the good client and other work shared

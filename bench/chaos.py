@@ -1,6 +1,6 @@
 """Kills processes of the running service at random under load, and checks that nothing is lost and everything is back.
 
-    python -m bench.chaos                           # 200 kills in 10 minutes; prints a Markdown table
+    python -m bench.chaos                           # 200 kills in 10 minutes; into docs/figures.md
     python -m bench.chaos --kills 10 --seconds 15   # what CI runs
     python -m bench.chaos --image                   # the image instead of processes; needs a Docker engine, and root
 
@@ -25,6 +25,7 @@ import uuid
 from collections import Counter
 from pathlib import Path
 
+from bench import figures
 from tests.running import Container, Running, Stack, wait_for
 
 CLIENTS, PAUSE_SECONDS = 8, 0.02
@@ -260,12 +261,12 @@ def main(arguments: list[str] | None = None) -> int:
             wrong.append(f"the stop ended with status {status}")
     finally:
         running.remove()
-    print(f"| seed | {options.seed} |\n|---|---|")
-    for key, value in seen.items():
-        print(f"| {key} | {value} |")
-    print(f"| wrong | {len(wrong)} |")
+    text = figures.table("Random kills", "make chaos", {"seed": options.seed} | seen | {"wrong": len(wrong)})
+    print(text)
     for line in wrong[:50]:
         print(line, file=sys.stderr)
+    if options.kills >= 200 and not wrong:
+        figures.write("chaos", text)
     return 1 if wrong else 0
 
 

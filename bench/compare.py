@@ -1,7 +1,7 @@
 """Measures this image beside what people would use instead; prints a table, writes docs/figures.md and docs/figures.svg.
 
-python bench/compare.py            all of it, in less than 25 minutes
-python bench/compare.py --quick    a look at whether everything works, in less than two minutes once the images are built
+python -m bench.compare            all of it, in less than 25 minutes
+python -m bench.compare --quick    a look at whether everything works, in less than two minutes once the images are built
 
 Needs a Docker engine and wrk. Containers share the CPUs and the memory that one of them may use; the load and the stub of
 AWS have the other CPUs where there are any.
@@ -22,14 +22,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-import plot
-from peers import containers, report
-from peers.containers import Container, Limits, docker
-from peers.load import Closed, Request, closed_loop, open_loop
-from peers.slow import attack
-from peers.tokens import make_token
+from bench import figures, plot
+from bench.figures import ROOT
+from bench.peers import containers, report
+from bench.peers.containers import Container, Limits, docker
+from bench.peers.load import Closed, Request, closed_loop, open_loop
+from bench.peers.slow import attack
+from bench.peers.tokens import make_token
 
-ROOT = Path(__file__).parent.parent
 SEED, LARGE = (f"00000000-0000-4000-8000-00000000000{n}" for n in (1, 2))
 POOL = "us-east-1_bench"
 ISSUER = f"https://cognito-idp.us-east-1.amazonaws.com/{POOL}"
@@ -103,15 +103,15 @@ def main() -> None:
             step()
     say(f"starts and sizes after {time.monotonic() - begun:.0f} s")
     bench.measure_starts()
-    command = "make bench" if not options.quick else "bench/compare.py --quick"
+    command = "make bench" if not options.quick else "python -m bench.compare --quick"
     text = report.render(
-        bench.figures, plan, report.machine(command, limits, time.monotonic() - begun, bench.versions())
+        bench.figures, plan, report.setting(command, limits, time.monotonic() - begun, bench.versions())
     )
     print(text)
     if not options.quick or options.output:
-        output = Path(options.output or ROOT / "docs")
-        report.write(output / "figures.md", text)
-        (output / "figures.svg").write_text(plot.figure(bench.figures, connections=32))
+        directory = Path(options.output or ROOT / "docs")
+        figures.write("compare", text, directory / "figures.md")
+        (directory / "figures.svg").write_text(plot.figure(bench.figures, connections=32))
 
 
 def parse() -> argparse.Namespace:

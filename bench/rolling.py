@@ -1,6 +1,6 @@
 """Replaces two containers behind haproxy one after the other under load, and counts the requests that failed.
 
-    python -m bench.rolling                                     # 20 replacements, at least 20,000 requests; a table
+    python -m bench.rolling                                     # 20 replacements, at least 20,000 requests; into docs/figures.md
     python -m bench.rolling --replacements 2 --requests 500     # what CI runs
     python -m bench.rolling --told                              # the balancer is told first, as ECS does it
 
@@ -31,6 +31,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from bench import figures
 from tests.running import Container, free_port, wait_for
 
 CLIENTS = 16
@@ -265,11 +266,12 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     environment = {"DRAIN_SECONDS": options.drain} if options.drain else {}
     seen, failures = run(options.replacements, options.requests, options.told, options.seed, **environment)
-    print("| rolling replacement | |\n|---|---|")
-    for key, value in seen.items():
-        print(f"| {key} | {value} |")
+    text = figures.table("Rolling replacement", "make rolling", seen)
+    print(text)
     for line in failures[:50]:
         print(line, file=sys.stderr)
+    if options.requests >= 20_000 and options.replacements >= 20 and not failures:
+        figures.write("rolling", text)
     return 1 if failures else 0
 
 

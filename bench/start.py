@@ -16,6 +16,7 @@ import sys
 import time
 from pathlib import Path
 
+from bench import figures
 from tests.running import IMAGE, Container, docker, free_port, wait_for
 
 SETTLE_SECONDS = 10
@@ -90,6 +91,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--image", default=IMAGE)
     parser.add_argument("--starts", type=int, default=20)
+    parser.add_argument("--write", action="store_true", help="into docs/figures.md")
     options = parser.parse_args()
     image = options.image
     docker_alone(image)
@@ -105,9 +107,11 @@ def main() -> int:
         ("Idle memory, two workers", f"{idle_memory(image) / 1e6:.0f} MB", "90 MB"),
         ("Idle memory, two workers, `TABLE_NAME` set", f"{idle_memory(image, *aws) / 1e6:.0f} MB", ""),
     ]
-    print(f"| {options.starts} starts | seen | aim |\n|---|---|---|")
-    for row in rows:
-        print(f"| {' | '.join(row)} |")
+    lines = [f"| {options.starts} starts | seen | aim |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)]
+    text = f"## Start, size, idle memory\n\n`python -m bench.start`, {figures.machine()}.\n\n" + "\n".join(lines) + "\n"
+    print(text)
+    if options.write:
+        figures.write("start", text)
     return 0
 
 

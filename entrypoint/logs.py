@@ -26,8 +26,13 @@ LEVELS = ("debug", "info", "warning", "error", "critical")
 
 def write(level: str, logger: str, message: str) -> None:
     """Write one line of our own."""
-    time = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    print(json.dumps({"time": time, "level": level, "logger": logger, "message": message}), file=sys.stderr, flush=True)
+    line = {"time": timestamp(datetime.now(UTC)), "level": level, "logger": logger, "message": message}
+    print(json.dumps(line), file=sys.stderr, flush=True)
+
+
+def timestamp(moment: datetime) -> str:
+    """RFC 3339, in milliseconds."""
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class _Trouble(NamedTuple):

@@ -9,12 +9,14 @@ function init(args)
   if args[3] ~= "" then
     wrk.headers["Authorization"] = "Bearer " .. args[3]
   end
-  pause = tonumber(args[4] or 0)
 end
 
--- milliseconds before each request of a connection
-function delay()
-  return pause
+-- milliseconds that a connection waits before each request, on average; without this function wrk does not wait
+local pause = tonumber(os.getenv("PAUSE_MS"))
+if pause then
+  function delay()
+    return math.floor(2 * pause * math.random())
+  end
 end
 
 function done(summary, latency, requests)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
+import os
 import select
 import socket
 import subprocess
@@ -52,13 +53,14 @@ class Closed:
 
 
 def closed_loop(address: str, request: Request, connections: int, seconds: float, pause_ms: int = 0) -> Closed:
-    """Each connection sends its next request when its last one is answered (and `pause_ms` later)."""
+    """Each connection sends its next request when its last one is answered, or about `pause_ms` later."""
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", f"--timeout={PATIENCE_SECONDS:.0f}s"]
-    arguments = [request.method, request.body, request.token, str(pause_ms)]
+    arguments = [request.method, request.body, request.token]
     done = subprocess.run(
         [*command, "-s", str(SCRIPT), f"http://{address}{request.path}", "--", *arguments],
         capture_output=True,
         text=True,
+        env=os.environ | ({"PAUSE_MS": str(pause_ms)} if pause_ms else {}),
         timeout=seconds + 30,
     )
     if done.returncode or not done.stdout.strip().endswith("}"):

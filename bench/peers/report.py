@@ -1,42 +1,30 @@
-"""docs/figures.md: tables of what was measured, one column a target, and what was measured with."""
+"""The tables of bench/compare.py: one column a target, and what was measured with."""
 
 from __future__ import annotations
 
-import os
-import platform
-import subprocess
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
-from pathlib import Path
 from statistics import median
 from typing import Any
 
-from .containers import Limits
+from bench import figures as document
 
-# what another command writes below it stays
-GROWTH = "## How cost grows"
+from .containers import Limits
 
 Rows = Iterable[tuple[str, list[str]]]
 
 
-def machine(command: str, limits: Limits, seconds: float, versions: Mapping[str, str]) -> str:
+def setting(command: str, limits: Limits, seconds: float, versions: Mapping[str, str]) -> str:
     """When, on what and with what: the first paragraph."""
-    cpu = next(
-        line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
-    )
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True).stdout.strip()
     pinned = f", on CPU {limits.cpuset}, the load on the others" if limits.cpuset else ""
     return (
-        f"`{command}`, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {seconds / 60:.0f} minutes, commit {commit or 'unknown'}. "
-        f"{os.cpu_count()} × {cpu}, {memory:.0f} GiB, Linux {platform.release()}. "
+        f"`{command}`, {document.machine()}, {seconds / 60:.0f} minutes. "
         + ", ".join(f"{name} {version}" for name, version in versions.items())
         + f". Each container: {limits.cpus} CPU, {limits.memory} of memory{pinned}."
     )
 
 
 def render(figures: Mapping[str, Any], plan: Any, paragraph: str) -> str:
-    """The whole document but for the growth tables. `figures` are compare.Figures by target."""
+    """The part of docs/figures.md. `figures` are compare.Figures by target."""
     first = next(iter(figures.values()))
     loads = list(first.loads)
     sections = [
@@ -57,17 +45,10 @@ def render(figures: Mapping[str, Any], plan: Any, paragraph: str) -> str:
             _overload_rows(figures),
         ),
     ]
-    parts = ["# Figures", paragraph, _explanation(plan), "![CPU a request](figures.svg)", _aims(figures)]
+    parts = ["## Side by side", paragraph, _explanation(plan), "![CPU a request](figures.svg)", _aims(figures)]
     for title, note, rows in sections:
-        parts += [f"## {title}", *([note] if note else []), _table(list(figures), rows)]
+        parts += [f"### {title}", *([note] if note else []), _table(list(figures), rows)]
     return "\n\n".join(parts) + "\n"
-
-
-def write(path: Path, text: str) -> None:
-    """Replace the document, but for the growth tables."""
-    old = path.read_text() if path.exists() else ""
-    begin = old.find(GROWTH)
-    path.write_text(text + ("\n" + old[begin:] if begin >= 0 else ""))
 
 
 def _explanation(plan: Any) -> str:

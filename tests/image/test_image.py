@@ -57,11 +57,17 @@ def name(process):
 
 
 def test_the_process_tree(running):
-    processes = running.processes()
-    assert tree(processes, running.inspect("State.Pid")) == [
-        ["gunicorn", [["gunicorn", []], ["gunicorn", []]]],
-        ["nginx: master", [["nginx: worker", []], ["nginx: worker", []]]],
-    ]
+    first = running.inspect("State.Pid")
+    # it answers as soon as the first worker is there
+    wait_for(
+        lambda: (
+            tree(running.processes(), first)
+            == [
+                ["gunicorn", [["gunicorn", []], ["gunicorn", []]]],
+                ["nginx: master", [["nginx: worker", []], ["nginx: worker", []]]],
+            ]
+        )
+    )
 
 
 def test_no_process_is_root(running):

@@ -123,11 +123,11 @@ def test_what_is_stopped_is_replaced_and_the_others_go_on(project, victim):
 
 
 def test_a_worker_whose_request_never_ends_is_replaced(project):
-    with stack(project, APP_MODULE="hello:app", GUNICORN_CMD_ARGS="--timeout 2 --graceful-timeout 1") as running:
+    with stack(project, APP_MODULE="hello:app", GUNICORN_CMD_ARGS="--timeout 5 --graceful-timeout 1") as running:
         before = set(find(running, "gunicorn worker"))
         threads, _ = in_flight(running, project, 1, seconds=3600)
         assert running.answers()
-        wait_for(lambda: len(set(find(running, "gunicorn worker")) - before) == 1, 10, "one worker is new")
+        wait_for(lambda: len(set(find(running, "gunicorn worker")) - before) == 1, 20, "one worker is new")
         assert running.answers()
         message = next(message for message in running.messages() if "has run for more than" in message)
         assert "hello.py" in message

@@ -1,0 +1,78 @@
+"""Gunicorn's gthread worker, with threads that accept connections themselves."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import struct
+import sys
+import threading
+import time
+
+from gunicorn import util
+from gunicorn.http.errors import ParseException
+from gunicorn.workers.gthread import TConn, ThreadWorker
+
+
+class Worker(ThreadWorker):
+    """Each thread takes a connection from the socket when it is free, answers one request, and closes it.
+
+    All workers have one queue then, the kernel's, and the oldest request goes to the next free thread. gthread itself
+    accepts more than it has threads for, and Nginx sends requests on the connections it has kept: one process has a
+    queue while the other is idle (measured: half of the throughput). Handing each connection from a main thread to
+    another and back costs as much CPU as a new connection to a unix socket.
+    """
+
+    alive: bool
+
+    def run(self) -> None:
+        listener = self.sockets[0]
+        listener.setblocking(True)
+        # accept() returns now and then, to see whether to stop
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, 500_000))
+        threads = [threading.Thread(target=self.serve, args=(listener,), daemon=True) for _ in range(self.cfg.threads)]
+        for thread in threads:
+            thread.start()
+        signalled = self.PIPE[0]
+        while self.alive and self.is_parent_alive():
+            self.notify()
+            if select.select([signalled], [], [], 1)[0]:
+                os.read(signalled, 4096)
+        self.alive = False
+        deadline = time.monotonic() + self.cfg.graceful_timeout
+        for thread in threads:
+            while thread.is_alive() and time.monotonic() < deadline:
+                self.notify()
+                thread.join(1)
+
+    def serve(self, listener: socket.socket) -> None:
+        while self.alive:
+            try:
+                connection, _ = listener.accept()
+            except BlockingIOError:
+                continue
+            except OSError:
+                self.log.exception("no connection could be accepted")
+                time.sleep(0.5)
+                continue
+            conn = TConn(self.cfg, connection, "", self.cfg.bind[0])
+            # Nginx connects when it has something to send
+            conn.data_ready = True
+            try:
+                self.handle(conn)
+            except BaseException as error:
+                # sys.exit() in the application ends a request, not this thread
+                self.handle_error(None, connection, None, error)
+            self.end(conn)
+
+    def end(self, conn: TConn) -> None:
+        """Close the connection; with something unread in it, Nginx might not get to read the answer."""
+        try:
+            read = conn.parser is not None and conn.parser.mesg is not None and conn.parser.finish_body()
+        except (OSError, ParseException):
+            read = False
+        if read:
+            conn.close()
+        else:
+            util.close_graceful(conn.sock, timeout=10, max_drain=sys.maxsize)
