@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
-from tests.faults import FaultyDynamo, KeyServer, error
-from tests.hostile_tokens import Pool
+from tests.faults import FaultyDynamo, KeyServer, error, slow
+from tests.hostile_tokens import HEADER, Pool
 from tests.running import stack, wait_for
-from tests.tokens import POOL_KEY, jwk
+from tests.tokens import POOL_KEY, jwk, make_token
 
 ITEM = {"title": "my title", "content": "my content"}
 WORKERS = 2
@@ -68,3 +72,59 @@ def test_without_dynamodb_everything_else_goes_on_and_it_recovers_by_itself(serv
     assert api("PUT", "/item", ITEM).status == 201
     dynamo.comes_up()
     assert api("GET", "/db-item").status == 200
+
+
+def test_slow_dynamodb_holds_up_nobody_else(service, dynamo):
+    dynamo.fault = slow
+    over, answered = threading.Event(), threading.Event()
+
+    def ask():
+        """Statuses and seconds of requests to the table, one after the other."""
+        answers = []
+        while not over.wait(0.1):
+            began = time.monotonic()
+            answers.append((service.api("GET", "/db-item").status, time.monotonic() - began))
+            answered.set()
+        return answers
+
+    with ThreadPoolExecutor(16) as threads:
+        asking = [threads.submit(ask) for _ in range(16)]
+        try:
+            # until then every thread may wait for the first attempt
+            assert answered.wait(10)
+            others = [service.api("GET", path).status for path in ("/item", "/ping") * 50]
+        finally:
+            over.set()
+    answers = [answer for request in asking for answer in request.result()]
+    assert others == [200] * 100
+    assert {status for status, _ in answers} == {503}
+    assert max(seconds for _, seconds in answers) < 10
+    # one attempt of three times 2 s in each worker, another after five seconds' silence: the others are told at once
+    assert sum(seconds < 1 for _, seconds in answers) > len(answers) / 2
+
+
+def test_every_worker_loads_the_keys_by_itself_and_strangers_make_none_load_them_again(service, keys, pool):
+    wait_for(lambda: len(keys.requests) == WORKERS, 10, "every worker has loaded the keys")
+    stranger = bearer(make_token({**HEADER, "kid": "unknown"}, pool.claims(), POOL_KEY))
+    valid = bearer(pool.token())
+    with ThreadPoolExecutor(8) as threads:
+        refused = [threads.submit(service.api, "GET", "/authenticated-item", headers=stranger) for _ in range(200)]
+        served = [threads.submit(service.api, "GET", "/authenticated-item", headers=valid) for _ in range(20)]
+    assert {request.result().status for request in refused} == {401}
+    assert {request.result().status for request in served} == {200}
+    assert len(keys.requests) == WORKERS
+
+
+def test_keys_that_cannot_be_loaded_at_start_are_loaded_later(aws, dynamo, keys, pool):
+    keys.goes_down()
+    addresses = {"AWS_ENDPOINT_URL_DYNAMODB": dynamo.url, "COGNITO_JWKS_URL": keys.url}
+    with stack(**{**aws.environment, **addresses}) as service:
+        answer = service.api("GET", "/authenticated-item", headers=bearer(pool.token()))
+        assert answer.status == 503
+        assert 1 <= int(answer.headers["Retry-After"]) <= 10
+        assert service.api("GET", "/ping").status == service.api("GET", "/db-item").status == 200
+        keys.comes_up()
+        headers = bearer(pool.token())
+        wait_for(
+            lambda: service.api("GET", "/authenticated-item", headers=headers).status == 200, 20, "the keys are loaded"
+        )
