@@ -18,7 +18,6 @@ from .limits import read_limits
 from .nginx import NginxError, prepare_nginx, temporary_directory
 from .output import PatientStream
 from .settings import Settings
-from .stand_ins import without_rpc
 from .watch import Watch
 
 CONFIGURATION = "supervisord.conf"
@@ -47,7 +46,7 @@ def main() -> int:
         prepare_run_dir(settings)
         run_prestart()
         # not before the settings are known to be good: the import takes longer than all the rest
-        supervise = threading.Thread(target=import_supervise)
+        supervise = threading.Thread(target=importlib.import_module, args=("entrypoint.supervise",))
         supervise.start()
         prepare_nginx(settings, Path("nginx"))
         supervise.join()
@@ -67,12 +66,6 @@ def main() -> int:
     from .supervise import run
 
     return run(CONFIGURATION, Drain(settings.port, settings.run_dir, settings.drain_seconds), Watch(settings.port))
-
-
-def import_supervise() -> None:
-    """While Nginx reads its configuration."""
-    with without_rpc(Path(CONFIGURATION).read_text()):
-        importlib.import_module("entrypoint.supervise")
 
 
 def raise_open_files() -> None:

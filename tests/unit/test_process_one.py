@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import json
 import os
 import socket
-import subprocess
-import sys
 
 import pytest
 
@@ -16,7 +13,7 @@ from entrypoint import logs, output
 from entrypoint.drain import client_connections
 from entrypoint.output import PatientStream
 from entrypoint.watch import Watch
-from tests.running import ROOT, wait_for
+from tests.running import wait_for
 
 
 @pytest.fixture
@@ -131,34 +128,3 @@ def test_connections_of_clients_are_counted(listener):
         # the clients' own ends do not count
         assert client_connections(port) == 2
     assert client_connections(port) == 0
-
-
-IMPORT = """
-import sys
-from entrypoint.stand_ins import without_rpc
-with without_rpc({configuration!r}):
-    import supervisor.options, supervisor.supervisord, supervisor.process
-print(*sorted(name for name in ("http.client", "xmlrpc.client", "supervisor.xmlrpc") if name in sys.modules))
-import http.client, importlib.metadata
-assert http.client.HTTPConnection and importlib.metadata.version("supervisor")
-"""
-
-
-@pytest.mark.parametrize(
-    ("configuration", "imported"),
-    [
-        ("[supervisord]\n[program:nginx]\ncommand = [x]\n", ""),
-        ("[supervisord]\n[unix_http_server]\nfile = s\n", "http.client supervisor.xmlrpc xmlrpc.client"),
-        ("[include]\nfiles = more.conf\n", "http.client supervisor.xmlrpc xmlrpc.client"),
-    ],
-)
-def test_supervisord_is_imported_without_its_server(configuration, imported):
-    program = IMPORT.format(configuration=configuration)
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
-    assert (done.stdout.strip(), done.stderr) == (imported, "")
-
-
-def test_the_project_s_configuration_needs_no_server():
-    stand_ins = importlib.import_module("entrypoint.stand_ins")
-    with stand_ins.without_rpc((ROOT / "supervisord.conf").read_text()):
-        assert isinstance(sys.modules["supervisor.xmlrpc"], stand_ins._StandIn)
