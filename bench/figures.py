@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 PATH = ROOT / "docs/figures.md"
 # in the order of the document
-PARTS = ("compare", "growth", "start", "rolling", "chaos", "soak")
+PARTS = ("compare", "growth", "neighbours", "start", "rolling", "chaos", "soak")
 HEAD = """# Figures
 
 Each part is what its command printed, and is replaced when that is run again. The machine is shared and noisy: compare
@@ -29,8 +29,17 @@ def write(part: str, text: str, path: Path = PATH) -> None:
 
 def table(title: str, command: str, rows: dict[str, object]) -> str:
     """A part of two columns."""
-    lines = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+    lines = "\n".join(f"| {name} | {cell(value)} |" for name, value in rows.items())
     return f"## {title}\n\n`{command}`, {machine()}.\n\n| | |\n|---|---|\n{lines}\n"
+
+
+def cell(value: object) -> str:
+    """Dictionaries as a list of what they count."""
+    return (
+        ", ".join(f"{name}: {cell(each)}" for name, each in value.items())
+        if isinstance(value, dict)
+        else (f"{value:,}" if isinstance(value, int) else str(value))
+    )
 
 
 def machine() -> str:

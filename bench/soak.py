@@ -66,8 +66,8 @@ def run(container: Container, requests: int, seconds: int = SLICE_SECONDS) -> tu
     if abs(last - first) > 0.1 * first:
         wrong.append(f"memory went from {first} to {last} bytes")
     return {
-        "requests": f"{answers.total():,}",
-        "answers": ", ".join(f"{status}: {count:,}" for status, count in sorted(answers.items())),
+        "requests": answers.total(),
+        "answers": dict(sorted(answers.items())),
         "memory after the first tenth": f"{first / 2**20:.1f} MiB",
         "memory at the end": f"{last / 2**20:.1f} MiB ({last / first:.2f}×)",
         "most memory": f"{max(used for _, used in memory) / 2**20:.1f} MiB",
