@@ -1,0 +1,112 @@
+"""Slow clients, a short version of bench/attack.py: the others notice nothing, and memory is bounded."""
+
+from __future__ import annotations
+
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from bench.attack import CONTROL, listens, measure, memory
+from tests.proxy.raw import request
+from tests.running import ROOT, free_port, stack, wait_for
+
+CONNECTIONS = 1000
+# the whole answer of a reader is more than this machine's kernel takes off Nginx's hands
+PATHS = {"header": "/item", "body": "/item", "read": "/item?limit=4"}
+
+
+@pytest.fixture(scope="module")
+def target():
+    with stack() as running:
+        for number in range(4):
+            running.api("PUT", "/item", {"title": f"large {number}", "content": "x" * 60_000})
+        small = running.api("PUT", "/item", {"title": "small", "content": "x" * 500}).headers["Location"]
+        yield running, small
+
+
+@contextmanager
+def attacked(mode: str, port: int, count: int) -> Iterator[None]:
+    """While that many connections of the kind are open."""
+    command = [sys.executable, "-m", "bench.attack_connections", mode, str(port), str(count), "60"]
+    rate = 300 if mode == "read" else 2000
+    options = ["--rate", str(rate), "--interval", "1", "--path", PATHS[mode]]
+    attackers = subprocess.Popen([*command, *options], cwd=ROOT, stdout=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: connections(port) >= count, 30, f"{count} connections are open")
+        yield
+    finally:
+        attackers.kill()
+        attackers.wait()
+
+
+def good(port: int, *options: str) -> list[str]:
+    return [sys.executable, "-m", "bench.attack_good", *options, str(port)]
+
+
+@pytest.mark.parametrize("mode", ["header", "body", "read"])
+def test_nobody_else_notices(target, mode):
+    running, small = target
+    pid = running.process.pid
+    before = memory(pid)
+    with attacked(mode, running.port, CONNECTIONS):
+        phase = measure("stack", mode, pid, good(running.port, "--path", small), 3)
+        assert connections(running.port) >= CONNECTIONS
+    assert phase.failures == {}
+    assert len(phase.latencies) >= 200
+    # on a machine whose other work is not known; bench/attack.py compares with and without
+    assert phase.percentile(0.5) < 0.1
+    # KiB of Nginx a connection; Gunicorn knows nothing of them
+    assert (phase.memory["Nginx"] - before["Nginx"]) * 1024 / CONNECTIONS < 64
+    assert phase.memory["Gunicorn"] - before["Gunicorn"] < 30
+
+
+def connections(port: int) -> int:
+    """How many the kernel knows to be open, from the server's side."""
+    suffix = f":{port:04X}"
+    with open("/proc/net/tcp") as table:
+        return sum(line.split()[1].endswith(suffix) and line.split()[3] == "01" for line in table)
+
+
+@pytest.mark.parametrize("mode", ["header", "body", "read"])
+def test_bare_gunicorn_falls(mode, tmp_path):
+    """The control: a hundredth of the attack, without Nginx."""
+    port = free_port()
+    (tmp_path / "plain.py").write_text(CONTROL)
+    gunicorn = [str(Path(sys.executable).parent / "gunicorn"), "--bind", f"127.0.0.1:{port}", "plain:app"]
+    server = subprocess.Popen(gunicorn, cwd=tmp_path, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: listens(port), 20)
+        with attacked(mode, port, CONNECTIONS // 100):
+            only_ping = good(port, "--reads-only", "--path", "/ping", "--rate", "10", "--timeout", "2")
+            phase = measure("bare Gunicorn", mode, server.pid, only_ping, 1)
+        assert phase.latencies == []
+        assert phase.failures["TimeoutError"] >= 5
+    finally:
+        server.kill()
+        server.wait()
+
+
+def test_an_answer_is_not_bound_to_its_reader(target):
+    """Gunicorn has handed over a large answer long before a client has read it."""
+    running, _ = target
+    for number in range(20):
+        running.api("PUT", "/item", {"title": f"page {number}", "content": "y" * 60_000})
+    with socket.socket() as reader:
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        reader.connect(("127.0.0.1", running.port))
+        reader.sendall(request("GET", "/item?limit=100"))
+        head = reader.recv(500)
+        size = int(re.search(rb"Content-Length: (\d+)", head)[1])
+        assert size > 200_000
+        # with every other answer Gunicorn would be in need of the thread
+        assert all(running.answers() for _ in range(16))
+        received = len(head.split(b"\r\n\r\n", 1)[1])
+        while chunk := reader.recv(65536):
+            received += len(chunk)
+        assert received == size
