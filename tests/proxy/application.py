@@ -2,6 +2,7 @@
 
 SHOWN = '''
 import os, signal, sys, threading
+from pathlib import Path
 from flask import Flask, Response, request
 
 flask = Flask(__name__)
@@ -17,9 +18,27 @@ def seen():
     return {"address": request.remote_addr, "scheme": request.scheme, "host": request.host, "url": request.url,
             "root": request.root_url, "headers": [[name.lower(), value] for name, value in request.headers]}
 
+def begin():
+    """Say in the gate's directory that the request is here."""
+    gate = Path(request.args["gate"])
+    with open(gate / "begun", "a") as file:
+        file.write("x")
+    return gate
+
+@flask.route("/hold", methods=ALL)
+def hold():
+    """Answer when the gate is open."""
+    gate = begin()
+    for _ in range(3000):
+        if (gate / "open").exists():
+            return "held"
+        threading.Event().wait(0.01)
+    return "the gate stayed closed", 500
+
 @flask.route("/wait", methods=ALL)
 def wait():
-    flask.logger.warning("waiting")
+    """Answer after a time."""
+    begin()
     threading.Event().wait(float(request.args["seconds"]))
     return "waited"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -43,6 +43,40 @@ def changed_project(tmp_path: Path) -> Callable[[str, str, str], Path]:
         return directory
 
     return change
+
+
+class Gate:
+    """Holds the requests for `target` in the application until it is opened."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.target = f"/hold?gate={directory}"
+
+    def wait(self, seconds: float) -> str:
+        """A target that is answered after a time, and counted here."""
+        return f"/wait?gate={self.directory}&seconds={seconds}"
+
+    def begun(self) -> int:
+        """How many requests the application has begun with."""
+        file = self.directory / "begun"
+        return len(file.read_text()) if file.exists() else 0
+
+    def open(self) -> None:
+        (self.directory / "open").touch()
+
+
+@pytest.fixture
+def new_gate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Gate]]:
+    """Makes gates; all are open in the end."""
+    gates: list[Gate] = []
+
+    def new() -> Gate:
+        gates.append(Gate(tmp_path_factory.mktemp("gate")))
+        return gates[-1]
+
+    yield new
+    for gate in gates:
+        gate.open()
 
 
 @pytest.fixture(scope="session")

@@ -97,6 +97,13 @@ def request(method: str, target: str, *headers: str, body: bytes = b"", host: st
     return "\r\n".join([*fields, "Connection: close", "", ""]).encode("latin-1") + body
 
 
+def connections(port: int) -> int:
+    """How many connections to this port the kernel knows to be open, from the server's side."""
+    suffix = f":{port:04X}"
+    with open("/proc/net/tcp") as table:
+        return sum(line.split()[1].endswith(suffix) and line.split()[3] == "01" for line in table)
+
+
 def assert_problem(response: Response, status: int) -> dict[str, Any]:
     """It is a problem document (RFC 9457) with the id that the header has; returns it."""
     assert response.status == status, response

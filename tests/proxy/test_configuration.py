@@ -50,7 +50,7 @@ def test_a_configuration_that_is_wrong_ends_the_start(project, tmp_path):
     (broken / "nginx" / "time-limits.conf").write_text("client_header_timeout forever;\n")
     running = Stack(broken, APP_MODULE="shown:app")
     try:
-        assert running.process.wait(10) == 1
+        assert running.process.wait(30) == 1
         last = running.log()[-1]
         assert last["level"] == "critical"
         assert "nginx does not accept its configuration" in last["message"]

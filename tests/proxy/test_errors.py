@@ -107,10 +107,14 @@ def test_a_worker_that_dies_with_a_request_is_a_502(project, tmp_path):
         assert raw.startswith(b"HTTP/1.1 502 ")
 
 
-def test_no_answer_in_time_is_a_504(changed_project):
+def test_no_answer_in_time_is_a_504(changed_project, new_gate):
     project = changed_project("nginx/proxy.conf", "proxy_read_timeout", "1s")
     with stack(project, APP_MODULE="shown:app") as running:
-        document = assert_problem(ask(running.port, request("PUT", "/wait?seconds=2")), 504)
+        gate = new_gate()
+        document = assert_problem(ask(running.port, request("PUT", gate.target)), 504)
+        # it arrived, and once
+        assert gate.begun() == 1
+        gate.open()
         assert "may have been carried out" in document["detail"]
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 
 import pytest
 
 from entrypoint import logs
-from tests.proxy.raw import ask, exchange, request
+from tests.proxy.raw import ask, assert_problem, exchange, request
+from tests.proxy.upstreams import nginx_alone
 from tests.running import stack, wait_for
 
 
@@ -49,8 +49,7 @@ def test_every_field(line):
     )
     assert logged["status"] == 200
     assert logged["bytes"] > len(response.body)
-    assert 0 < logged["upstream_time"] <= 5
-    assert 0 <= logged["request_time"] <= 5
+    assert 0 <= logged["upstream_time"] <= logged["request_time"] + 0.01
     assert (logged["user_agent"], logged["trace_id"]) == ("someone/1.0", "Root=1-2-3")
 
 
@@ -93,18 +92,16 @@ HOSTILE = [
 
 @pytest.mark.parametrize("text", HOSTILE, ids=repr)
 def test_a_line_stays_a_line_whatever_a_header_holds(shown, text):
-    before = len(shown.stdout.read_bytes().splitlines())
     mark = os.urandom(4).hex()
     head = (
         b"GET /seen?%b HTTP/1.1\r\nHost: h\r\nX-Mark: y\r\nUser-Agent: %b%b\r\nX-Amzn-Trace-Id: %b\r\nReferer: %b\r\n"
     )
     exchange(shown.port, head % (b"q", mark.encode(), text, text, text) + b"Connection: close\r\n\r\n")
-    new = wait_for(lambda: shown.stdout.read_bytes().splitlines()[before:])
-    entries = [json.loads(entry) for entry in new]
-    entry = next(entry for entry in entries if entry["user_agent"].startswith(mark))
+    # every line is read as JSON on the way
+    entry = wait_for(lambda: [entry for entry in access(shown) if entry["user_agent"].startswith(mark)])[0]
     printable = re.match(rb"[\x20-\x7e]*", text)[0].decode()
     assert (entry["user_agent"], entry["trace_id"]) == (mark + printable, printable)
-    assert all(entry.isascii() for entry in new)
+    assert shown.stdout.read_bytes().isascii()
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=repr)
@@ -180,11 +177,15 @@ def test_health_checks_are_logged_when_they_fail(project):
         assert running.get("/seen").status == 200
         wait_for(lambda: len(access(running)) >= 2)
         assert [(entry["path"], entry["status"]) for entry in access(running)] == [("/ping", 405), ("/seen", 200)]
-        # no worker answers
-        gunicorn = next(process for process in running.processes() if "gunicorn" in process["argv"])
-        os.kill(gunicorn["pid"], signal.SIGKILL)
-        wait_for(lambda: running.get("/ping").status == 502)
-        wait_for(lambda: ("/ping", 502) in [(entry["path"], entry["status"]) for entry in access(running)])
+
+
+def test_a_health_check_that_gunicorn_does_not_answer_is_logged():
+    with nginx_alone() as nginx:
+        assert ask(nginx.port, request("GET", "/ping")).status == 200
+        nginx.recorder.close()
+        assert_problem(ask(nginx.port, request("GET", "/ping")), 502)
+        wait_for(lambda: ("/ping", 502) in [(entry["path"], entry["status"]) for entry in nginx.access_lines()])
+        assert ("/ping", 200) not in [(entry["path"], entry["status"]) for entry in nginx.access_lines()]
 
 
 @pytest.mark.parametrize("text", ['{"a": NaN}', '{"a": ' * 20_000, "{'a': 1}", "[1]", "1", "{} {}", '{"a": "\udcff"}'])
