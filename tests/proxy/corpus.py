@@ -14,6 +14,8 @@ CANARY = -1
 OK, OK_END = (200, CANARY), (200,)
 # the connection is closed without a word
 NOTHING: tuple[int, ...] = ()
+# the error's document without a header, which is all that HTTP/0.9 knows
+BARE = -2
 
 
 @dataclass(frozen=True)
@@ -265,6 +267,12 @@ REQUEST_LINE = [
     line("HTTP/2", b"GET /t{n} HTTP/2", (505,)),
     line("HTTP/3.0", b"GET /t{n} HTTP/3.0", (505,)),
     line("HTTP/1.2", b"GET /t{n} HTTP/1.2", (505, CANARY)),
+    Case("HTTP/0.9", b"GET /t{n}\r\n", (BARE, 505)),
+    Case("HTTP/0.9 with bare LF", b"GET /t{n}\n", (BARE, 505)),
+    Case("HTTP/0.9 with an absolute form", b"GET http://h/t{n}\r\n", (BARE, 505)),
+    line("HTTP/0.9 with header lines", b"GET /t{n}", (BARE, 505)),
+    line("HTTP/0.9 with a blank behind the target", b"GET /t{n} ", (BARE, 505)),
+    Case("HTTP/0.9 with another method", b"PUT /t{n}\r\n", (BARE, 400)),
     line("HTTP/0.9 with a version", b"GET /t{n} HTTP/0.9", (400,)),
     line("HTTP/1.", b"GET /t{n} HTTP/1.", (400,)),
     line("HTTP/11", b"GET /t{n} HTTP/11", (505,)),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.proxy.conftest import container_files
 from tests.proxy.raw import ask, assert_problem, exchange, request, responses
-from tests.running import stack, wait_for
+from tests.running import ROOT, stack, wait_for
 
 CHUNKED = b"POST /seen HTTP/1.1\r\nHost: h\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
 MADE_BY_NGINX = {
@@ -50,6 +52,43 @@ def test_it_is_a_problem(shown, name):
     assert_problem(response, status)
     assert (response.get("allow") is not None) == (status == 405)
     assert shown.answers()
+
+
+def listed_statuses() -> list[int]:
+    """Those in the configuration's own list of error pages; 494 is Nginx's name for one kind of 431."""
+    lists = re.findall(r"^error_page (\d[\d ]*) /__error;", (ROOT / "nginx/errors.conf").read_text(), re.M)
+    return [int(status) for status in lists[0].split()]
+
+
+@pytest.fixture(scope="module")
+def failing(tmp_path_factory):
+    """Nginx fails with each status at /made/<status>."""
+    project = container_files(tmp_path_factory.mktemp("failing"))
+    made = "".join(f"location /made/{status} {{ return {status}; }}\n" for status in listed_statuses())
+    errors = project / "nginx/errors.conf"
+    errors.write_text(errors.read_text() + made)
+    with stack(project, APP_MODULE="shown:app") as running:
+        yield running
+
+
+def test_the_list_has_what_nginx_may_answer():
+    """And 502, which has a page of its own."""
+    assert {400, 404, 405, 408, 413, 414, 421, 429, 431, 500, 501, 503, 504, 505} <= set(listed_statuses())
+
+
+# Nginx never sends a 408: it closes the connection
+@pytest.mark.parametrize("status", sorted({*listed_statuses()} - {408}))
+def test_every_status_has_its_document(failing, status):
+    """Some are hard to bring about: a 421 needs TLS in Nginx, a 411 or a 412 what is not used here."""
+    response = ask(failing.port, request("GET", f"/made/{status}"))
+    assert_problem(response, status)
+    assert response.get("allow") == ("GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH" if status == 405 else None)
+    assert response.get("retry-after") == ("1" if status in (429, 503) else None)
+    assert response.get("access-control-allow-origin") == "*"
+    head = exchange(failing.port, request("HEAD", f"/made/{status}"))
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    assert b"\r\nContent-Type: application/problem+json\r\n" in head
+    assert head.endswith(b"\r\n\r\n")
 
 
 def test_allow_says_what_is_passed_on(shown):

@@ -44,6 +44,39 @@ def test_a_broken_connection_is_a_502_and_no_second_try(method, breaks):
         assert nginx.recorder.requests[0].startswith(method.encode() + b" /t HTTP/1.1\r\n")
 
 
+# large enough for Nginx to be in the middle of it
+LARGE = b"x" * 1_000_000
+EARLY = {
+    "before the request": lambda data: True,
+    "within the header": lambda data: len(data) > 0,
+    "within the body": lambda data: len(data) > 400_000,
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("breaks", [close, reset])
+@pytest.mark.parametrize("when", EARLY)
+def test_a_connection_that_breaks_early_is_not_replaced(method, breaks, when):
+    """One that was reset before it carried a byte as well: Nginx cannot know."""
+    with nginx_alone(breaks, EARLY[when]) as nginx:
+        assert_problem(ask(nginx.port, request(method, "/t", body=LARGE)), 502)
+        assert len(nginx.recorder.requests) == 1
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_answer_before_the_request_is_there_is_the_answer(method):
+    """An upstream that answers early and closes, as Gunicorn does at a limit of its own."""
+
+    def early(connection, data):
+        connection.sendall(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno")
+        return close(connection, data)
+
+    with nginx_alone(early, EARLY["within the header"]) as nginx:
+        # whether it can still be read once the connection is gone is the kernel's business
+        assert ask(nginx.port, request(method, "/t", body=LARGE)).status in (401, 502)
+        assert len(nginx.recorder.requests) == 1
+
+
 def test_an_answer_that_breaks_off_is_not_asked_for_again():
     def half_a_body(connection, data):
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")

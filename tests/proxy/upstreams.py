@@ -53,15 +53,19 @@ os.execv(program, ["nginx", "-e", "stderr", "-c", f"{settings.run_dir}/nginx/ngi
 """
 
 
+Behave = Callable[[socket.socket, bytes], bool]
+
+
 class Recorder:
     """An upstream on a unix socket that answers each connection's one request, and keeps its exact bytes.
 
-    `behave(connection, data)` may do something else with a whole request; it returns whether to answer.
+    `behave(connection, data)` may do something else with the request as soon as it has come as far as `far_enough`
+    says; it returns whether to answer.
     """
 
-    def __init__(self, path: Path, behave: Callable[[socket.socket, bytes], bool] = lambda *_: True) -> None:
+    def __init__(self, path: Path, behave: Behave, far_enough: Callable[[bytes], bool]) -> None:
         self.requests: list[bytes] = []
-        self.behave = behave
+        self.behave, self.far_enough = behave, far_enough
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(str(path))
         os.chmod(path, 0o666)
@@ -80,7 +84,7 @@ class Recorder:
         with connection, contextlib.suppress(OSError):
             connection.settimeout(10)
             data = b""
-            while not whole(data):
+            while not self.far_enough(data):
                 chunk = connection.recv(65536)
                 if not chunk:
                     return
@@ -132,7 +136,8 @@ class NginxAlone:
 
     def __init__(
         self,
-        behave: Callable[[socket.socket, bytes], bool] = lambda *_: True,
+        behave: Behave = lambda *_: True,
+        far_enough: Callable[[bytes], bool] = whole,
         image: str = "",
         **environment: str,
     ) -> None:
@@ -141,7 +146,7 @@ class NginxAlone:
         directory = Path(self.directory.name)
         directory.chmod(0o777)
         self.stdout, self.stderr = directory / "stdout", directory / "stderr"
-        self.recorder = Recorder(directory / "gunicorn.sock", behave)
+        self.recorder = Recorder(directory / "gunicorn.sock", behave, far_enough)
         # what the run-time directory of the container has beside the socket is made anew
         variables = {"PORT": str(self.port), "RUN_DIR": str(directory)} | environment
         if image:
