@@ -186,6 +186,15 @@ def test_a_header_that_does_not_end_in_time_closes_the_connection(changed_projec
         wait_for(lambda: [line for line in running.log() if line.get("status") == 408])
 
 
+def test_a_body_that_stops_closes_the_connection(changed_project, new_gate):
+    """And the application hears nothing of it."""
+    project, gate = changed_project("nginx/time-limits.conf", "client_body_timeout", "1s"), new_gate()
+    with stack(project, APP_MODULE="shown:app") as running:
+        assert exchange(running.port, request("PUT", gate.target, "Content-Length: 9") + b"x") == b""
+        wait_for(lambda: [line for line in running.log() if line.get("status") == 408])
+        assert gate.begun() == 0
+
+
 def test_a_static_file_takes_no_post(project, tmp_path):
     (tmp_path / "a.txt").write_text("static")
     with stack(project, APP_MODULE="shown:app", STATIC_PATH=str(tmp_path)) as running:

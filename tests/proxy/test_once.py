@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import struct
 
 import pytest
 
+from tests.proxy.conftest import container_files
 from tests.proxy.raw import ask, assert_problem, exchange, request, responses
 from tests.proxy.upstreams import nginx_alone
 from tests.running import wait_for
@@ -35,10 +37,22 @@ def half_a_header(connection: socket.socket, data: bytes) -> bool:
     return close(connection, data)
 
 
+@pytest.fixture(scope="module")
+def two_servers(tmp_path_factory):
+    """The configuration with a second server in the upstream, so that Nginx has somewhere to try again.
+
+    With one it only does so on connections that it keeps.
+    """
+    project = container_files(tmp_path_factory.mktemp("two"))
+    upstream = project / "nginx/upstream.conf"
+    upstream.write_text(re.sub(r"(?m)^ *server .*;$", r"\g<0>\n\g<0>", upstream.read_text()))
+    return project
+
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("breaks", [close, reset, half_a_status_line, half_a_header])
-def test_a_broken_connection_is_a_502_and_no_second_try(method, breaks):
-    with nginx_alone(breaks) as nginx:
+def test_a_broken_connection_is_a_502_and_no_second_try(two_servers, method, breaks):
+    with nginx_alone(breaks, project=two_servers) as nginx:
         assert_problem(ask(nginx.port, request(method, "/t", body=b"once")), 502)
         assert len(nginx.recorder.requests) == 1
         assert nginx.recorder.requests[0].startswith(method.encode() + b" /t HTTP/1.1\r\n")
@@ -56,9 +70,9 @@ EARLY = {
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("breaks", [close, reset])
 @pytest.mark.parametrize("when", EARLY)
-def test_a_connection_that_breaks_early_is_not_replaced(method, breaks, when):
+def test_a_connection_that_breaks_early_is_not_replaced(two_servers, method, breaks, when):
     """One that was reset before it carried a byte as well: Nginx cannot know."""
-    with nginx_alone(breaks, EARLY[when]) as nginx:
+    with nginx_alone(breaks, EARLY[when], project=two_servers) as nginx:
         assert_problem(ask(nginx.port, request(method, "/t", body=LARGE)), 502)
         assert len(nginx.recorder.requests) == 1
 

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
@@ -125,6 +127,28 @@ def fill(running, gate) -> None:
 
 def test_what_cannot_even_wait_is_refused_at_once(small, new_gate):
     fill(small, new_gate())
+
+
+def test_a_request_counts_until_it_is_answered_although_its_client_has_gone(small, new_gate):
+    """The application goes on with it: whoever sends and leaves could put any number into the queue."""
+    gate, before = new_gate(), connections(small.port)
+    data = request("PUT", gate.target, body=b"x")
+    gone = [socket.create_connection(("127.0.0.1", small.port), 15) for _ in range(MAY_WAIT)]
+    for connection in gone:
+        connection.sendall(data)
+    wait_for(lambda: with_gunicorn(small) == MAY_WAIT)
+    for connection in gone:
+        connection.close()
+    wait_for(lambda: connections(small.port) <= before)
+    assert_refused(ask(small.port, data))
+    gate.open()
+    wait_for(lambda: with_gunicorn(small) == 0)
+
+
+def with_gunicorn(running) -> int:
+    """How many connections to its socket there are, with those that wait in the kernel."""
+    table = Path("/proc/net/unix").read_text().splitlines()
+    return sum(line.endswith(f" {running.run_dir}/run/gunicorn.sock") for line in table) - 1
 
 
 def test_a_killed_nginx_worker_takes_its_count_along(small, new_gate):

@@ -138,6 +138,7 @@ class NginxAlone:
         self,
         behave: Behave = lambda *_: True,
         far_enough: Callable[[bytes], bool] = whole,
+        project: Path = ROOT,
         image: str = "",
         **environment: str,
     ) -> None:
@@ -160,7 +161,7 @@ class NginxAlone:
         with self.stdout.open("wb") as stdout, self.stderr.open("wb") as stderr:
             self.process = subprocess.Popen(
                 [*command, "-c", NGINX],
-                cwd=ROOT,
+                cwd=project,
                 env=os.environ | variables if image else variables,
                 stdout=stdout,
                 stderr=stderr,
