@@ -54,6 +54,12 @@ def test_it_is_a_problem(shown, name):
     assert shown.answers()
 
 
+def test_a_body_as_large_as_allowed_is_passed_on(shown):
+    answer = ask(shown.port, request("PUT", "/seen", body=b"x" * 2**20))
+    assert answer.status == 200
+    assert ["content-length", "1048576"] in answer.json["headers"]
+
+
 def listed_statuses() -> list[int]:
     """Those in the configuration's own list of error pages; 494 is Nginx's name for one kind of 431."""
     lists = re.findall(r"^error_page (\d[\d ]*) /__error;", (ROOT / "nginx/errors.conf").read_text(), re.M)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.proxy.raw import ask, request
+from tests.proxy.upstreams import nginx_alone
 from tests.running import stack
 
 FORGED = {
@@ -75,6 +76,14 @@ def test_a_client_can_forge_nothing(shown, behind_a_proxy, trusting):
     assert dict(headers)["x-forwarded-proto"] == "http"
     assert dict(headers)["x-request-id"] == told["id"] != "6" * 32
     assert len(headers) == len({name for name, _ in headers})
+
+
+def test_names_with_underscores_do_not_reach_gunicorn():
+    """It drops them itself, unless it is told otherwise."""
+    with nginx_alone() as nginx:
+        ask(nginx.port, request("GET", "/seen", *lines(FORGED)))
+        head = nginx.recorder.requests[0].split(b"\r\n\r\n")[0].decode().lower()
+    assert {line.split(":")[0] for line in head.split("\r\n")[1:]} == SET_BY_NGINX | {"https"}
 
 
 @pytest.mark.parametrize("name", FORGED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -30,8 +31,8 @@ def replay(port: int, read: Callable[[], list[dict[str, Any]]]) -> dict[str, Out
         raw = list(threads.map(lambda data: exchange(port, data, end=True), sent))
     reached: dict[str, list[dict[str, Any]]] = {case.name: [] for case in CASES}
     for entry in read():
-        digits = "".join(c for c in entry["target"].split("?")[0].split("/2")[0] if c.isdigit())
-        reached[CASES[int(digits) - 1000].name].append(entry)
+        number = re.search(r"[ty](\d{4})", entry["target"])[1]
+        reached[CASES[int(number) - 1000].name].append(entry)
     return {case.name: (data, reached[case.name]) for case, data in zip(CASES, raw, strict=True)}
 
 
