@@ -30,6 +30,8 @@ MADE_BY_NGINX = {
     "long target": (request("GET", "/seen?" + "a" * 9000), 414),
     "long header": (request("GET", "/seen", "X: " + "a" * 9000), 431),
     "many headers": (request("GET", "/seen", *["X: a"] * 200), 431),
+    "TRACE with a length over the limit": (request("TRACE", "/seen", "Content-Length: 9999999"), 405),
+    "two lengths of a body, one over the limit": (CHUNKED[:-2] + b"Content-Length: 9999999\r\n\r\n", 400),
     "one-letter method": (request("A", "/seen"), 501),
     "unknown transfer encoding": (request("PUT", "/seen", "Transfer-Encoding: x"), 501),
     "HTTP/2.0": (b"GET /seen HTTP/2.0\r\nHost: h\r\n\r\n", 505),
