@@ -111,16 +111,22 @@ def pinging(running) -> Iterator[list[int]]:
 
 
 def fill(running, gate) -> None:
-    """Of more than may wait, the excess is refused before anything else is answered."""
-    with asking(running.port, MAY_WAIT + 72, request("PUT", gate.target, body=b"x")) as asked:
+    """Of more than may wait, the excess is refused before anything else is answered; health checks have room."""
+    with (
+        asking(running.port, MAY_WAIT + 72, request("PUT", gate.target, body=b"x")) as asked,
+        ThreadPoolExecutor() as one,
+    ):
         try:
             wait_for(lambda: len(answered(asked)) >= 72, what="the excess is answered")
             assert len(answered(asked)) == 72
             for response in answered(asked):
                 assert_refused(response)
             wait_for(lambda: gate.begun() == 4)
+            ping = one.submit(ask, running.port, request("GET", "/ping"))
+            wait_for(lambda: with_gunicorn(running) == MAY_WAIT + 1 or ping.done())
         finally:
             gate.open()
+        assert ping.result().status == 200
     assert statuses(answered(asked)) == {200, 503}
     assert gate.begun() == [response.status for response in answered(asked)].count(200)
 
