@@ -35,6 +35,7 @@ lint: .venv/installed
 	@$(BIN)/hadolint Dockerfile local/Dockerfile
 	@$(BIN)/shellcheck local/run local/nginx-installed .ci/run infra/deploy
 	@$(BIN)/cfn-lint -- infra/*.yml
+	@$(BIN)/python -m tests.lint_nginx
 
 format: .venv/installed
 	@$(BIN)/ruff format .
