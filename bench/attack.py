@@ -36,8 +36,8 @@ SLOWHTTPTEST = {
     "slowhttptest -X": ["-X", "-n", "5", "-w", "512", "-y", "1024", "-z", "32"],
 }
 SLOWHTTPTEST_CONNECTIONS = 4000
-# new connections a second. Each reader is a request for 240 kB: more of them is not a slow attack but load
-RATE, READ_RATE, READ_PATH = 2000, 300, "/item?limit=4"
+# new connections a second. Each reader is a request for 260 kB: more of them is not a slow attack but load
+RATE, READ_RATE = 2000, 300
 QUIET = "none"
 CONTROL = """
 from flask import Flask, request
@@ -125,10 +125,10 @@ def background(command: list[str], seconds: float) -> Iterator[subprocess.Popen[
             print("   ", (output.read().strip().splitlines() or [""])[-1][:200], flush=True)
 
 
-def own_attack(mode: str, port: int, connections: int, seconds: float) -> list[str]:
+def own_attack(mode: str, port: int, connections: int, seconds: float, path: str) -> list[str]:
     rate = READ_RATE if mode == "read" else RATE
     command = [sys.executable, "-m", "bench.attack_connections", mode, str(port), str(connections), str(seconds)]
-    return [*command, "--rate", str(rate), "--path", READ_PATH]
+    return [*command, "--rate", str(rate), "--path", path]
 
 
 def slowhttptest(options: list[str], port: int, connections: int, seconds: float, path: str) -> list[str]:
@@ -145,8 +145,7 @@ def attack_image(connections: int, seconds: float) -> list[Phase]:
     phases = []
     try:
         api = running.wait_ready().api
-        for number in range(4):
-            assert api("PUT", "/item", {"title": f"large {number}", "content": "x" * 60_000}).status == 201
+        large = api("PUT", "/item", {"title": "large", "content": "\N{GRINNING FACE}" * 65_536}).headers["Location"]
         small = api("PUT", "/item", {"title": "small", "content": "x" * 500}).headers["Location"]
         good = [sys.executable, "-m", "bench.attack_good", "--path", small, str(running.port)]
         pid = int(running.inspect("State.Pid"))
@@ -156,9 +155,9 @@ def attack_image(connections: int, seconds: float) -> list[Phase]:
             phases.append(measure("this image", QUIET, pid, good, seconds))
             ramp = count / (READ_RATE if what in ("read", "slowhttptest -X") else RATE)
             if kind is own_attack:
-                command = own_attack(what, running.port, count, ramp + seconds + 2)
+                command = own_attack(what, running.port, count, ramp + seconds + 2, large)
             else:
-                path = READ_PATH if what.endswith("X") else "/item"
+                path = large if what.endswith("X") else "/item"
                 command = slowhttptest(SLOWHTTPTEST[what], running.port, count, ramp + seconds + 2, path)
             with background(command, ramp + seconds + 20):
                 threading.Event().wait(ramp)
@@ -182,7 +181,7 @@ def attack_gunicorn(connections: int, seconds: float) -> list[Phase]:
             wait_for(lambda: listens(port), 20, "Gunicorn listens")
             phases.append(measure("bare Gunicorn", QUIET, server.pid, good, seconds))
             for mode in OWN:
-                with background(own_attack(mode, port, connections, seconds + 5), seconds + 20):
+                with background(own_attack(mode, port, connections, seconds + 5, "/item"), seconds + 20):
                     threading.Event().wait(3)
                     phases.append(measure("bare Gunicorn", mode, server.pid, good, seconds, connections))
         finally:

@@ -25,7 +25,7 @@ the kernel's TCP buffers of the whole machine, both ends.
 
 """
 TAIL = """
-`read` asks for 240 kB. The numbers behind the bounds are in `nginx/time-limits.conf`, `nginx/size-limits.conf` and
+`read` asks for 260 kB. The numbers behind the bounds are in `nginx/time-limits.conf`, `nginx/size-limits.conf` and
 `nginx/proxy.conf`. A body that arrives at one byte every nine seconds is never cut off: Nginx knows no lowest rate. It
 holds a connection and at most `MAX_BODY_SIZE` of disk, and nothing of Gunicorn; `CONNECTIONS_PER_IP` limits how many.
 """

@@ -34,6 +34,8 @@ TIMEOUT_SECONDS = 40
 # entrypoint ends the container after 10 exits of a program within a minute: that is what it is for
 MASTER_KILLS, WITHIN_SECONDS = 8, 60
 SIZES = (20, 200, 2_000, 60_000)
+# of a client; all of them together stay below ITEM_STORE_SIZE
+MOST_ITEMS = 150
 
 
 class Client(threading.Thread):
@@ -59,7 +61,7 @@ class Client(threading.Thread):
         self.close()
 
     def create(self) -> None:
-        if len(self.items) > 400:
+        if len(self.items) > MOST_ITEMS:
             return
         id, content = str(uuid.UUID(int=self.random.getrandbits(128), version=4)), self.text()
         self.items[id] = {None}
