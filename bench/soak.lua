@@ -1,11 +1,12 @@
--- The mix of bench/soak.py for wrk: every verb, good and bad requests. Arguments: a seed for the ids, the length of the
--- large bodies. A request for an item comes many requests after the one that created it.
-local step, seed, large = 0, 0, ""
-counts = {} -- global, for done()
-local LAG = 200
+-- The mix of bench/soak.py for wrk: every verb, good and bad requests. Arguments: how many requests were sent before, the
+-- length of the large bodies. A request for an item comes some rounds of the mix after the one that created it.
+local large
+local LAG = 20
+-- global, for done()
+step, counts = 0, {}
 
 local function id(number)
-  return string.format("%08x-0000-4000-8000-%012x", seed, number)
+  return string.format("00000000-0000-4000-8000-%012x", number)
 end
 
 local function item(content)
@@ -39,7 +40,7 @@ local mix = {
 }
 
 function init(arguments)
-  seed, large = tonumber(arguments[1]), string.rep("x", tonumber(arguments[2]))
+  step, large = tonumber(arguments[1]), string.rep("x", tonumber(arguments[2]))
 end
 
 function request()
@@ -58,7 +59,8 @@ end
 
 function done(summary)
   local errors = summary.errors
-  local parts = {string.format('"broken": %d', errors.connect + errors.read + errors.write + errors.timeout)}
+  local parts = {string.format('"sent": %d', only:get("step")),
+    string.format('"broken": %d', errors.connect + errors.read + errors.write + errors.timeout)}
   for status, count in pairs(only:get("counts")) do
     parts[#parts + 1] = string.format('"%d": %d', status, count)
   end

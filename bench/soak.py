@@ -1,7 +1,7 @@
 """Sends a mix of every verb, good and bad, for a long time, and compares the container's memory with that at the start.
 
     python -m bench.soak                        # 1,000,000 requests; into docs/figures.md
-    python -m bench.soak --requests 20000       # what CI runs; prints its table only
+    python -m bench.soak --requests 200000      # fewer; prints its table only
 
 Needs a Docker engine and wrk (Debian: apt-get install wrk). Ends with status 1 when the memory after the last request
 is not within a tenth of that after the first tenth of them, or when a request was answered with 5xx or not at all.
@@ -32,8 +32,8 @@ COGNITO = {
 }
 
 
-def send(address: str, seed: int, seconds: int) -> Counter[str]:
-    """The mix for so long: how often each status was answered, and "broken" for no answer."""
+def send(address: str, sent: int, seconds: int) -> tuple[int, Counter[str]]:
+    """Go on with the mix for so long: the requests sent by now, and how often each status was answered ("broken": none)."""
     command = [
         "wrk",
         "-t1",
@@ -44,32 +44,35 @@ def send(address: str, seed: int, seconds: int) -> Counter[str]:
         str(SCRIPT),
         f"http://{address}",
     ]
-    done = subprocess.run([*command, "--", str(seed), str(LARGE)], capture_output=True, text=True, timeout=seconds + 60)
+    done = subprocess.run([*command, "--", str(sent), str(LARGE)], capture_output=True, text=True, timeout=seconds + 60)
     if done.returncode or not done.stdout.strip().endswith("}"):
         sys.exit(f"wrk: {done.stdout[-1000:]}{done.stderr[-1000:]}")
-    return Counter(json.loads(done.stdout.splitlines()[-1]))
+    found = Counter(json.loads(done.stdout.splitlines()[-1]))
+    return found.pop("sent"), +found
 
 
-def run(container: Container, requests: int, seconds: int = SLICE_SECONDS) -> tuple[dict[str, object], list[str]]:
-    """What was seen, and what was wrong."""
+def run(container: Container, requests: int, first: int) -> tuple[dict[str, object], list[str]]:
+    """What was seen, and what was wrong; the memory in the end is compared with that after the `first` requests."""
     answers: Counter[str] = Counter()
+    sent = 0
     memory: list[tuple[int, int]] = []
     while (count := answers.total()) < requests:
-        answers += send(container.address, len(memory), seconds)
+        sent, found = send(container.address, sent, SLICE_SECONDS)
+        answers += found
         memory.append((answers.total(), container.memory_bytes()))
         print(f"{answers.total():,} requests, {memory[-1][1] / 2**20:.1f} MiB", file=sys.stderr, flush=True)
         if answers.total() == count:
             return {}, ["nothing is answered any more"]
-    first = next(used for total, used in memory if total >= requests / 10)
+    begin = next(used for total, used in memory if total >= first)
     last = memory[-1][1]
     wrong = [f"{count} requests: {status}" for status, count in answers.items() if status >= "500"]
-    if abs(last - first) > 0.1 * first:
-        wrong.append(f"memory went from {first} to {last} bytes")
+    if abs(last - begin) > 0.1 * begin:
+        wrong.append(f"memory went from {begin} to {last} bytes")
     return {
         "requests": answers.total(),
         "answers": dict(sorted(answers.items())),
-        "memory after the first tenth": f"{first / 2**20:.1f} MiB",
-        "memory at the end": f"{last / 2**20:.1f} MiB ({last / first:.2f}×)",
+        f"memory after the first {first:,}": f"{begin / 2**20:.1f} MiB",
+        "memory at the end": f"{last / 2**20:.1f} MiB ({last / begin:.2f}×)",
         "most memory": f"{max(used for _, used in memory) / 2**20:.1f} MiB",
     }, wrong
 
@@ -86,7 +89,7 @@ def main() -> int:
     options = parser.parse_args()
     container = start()
     with containers.running({"soak": container}):
-        seen, wrong = run(container, options.requests)
+        seen, wrong = run(container, options.requests, options.requests // 10)
     text = figures.table("Soak", "make soak", seen)
     print(text)
     if options.requests >= 1_000_000 and not wrong:

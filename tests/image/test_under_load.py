@@ -1,4 +1,4 @@
-"""Short versions of bench/rolling.py and bench/chaos.py."""
+"""Short versions of bench/rolling.py, bench/chaos.py and bench/soak.py."""
 
 from __future__ import annotations
 
@@ -8,21 +8,30 @@ import subprocess
 
 import pytest
 
-from bench import chaos, rolling
+from bench import chaos, rolling, soak
+from bench.peers import containers
 from tests.running import Container
 
 pytestmark = pytest.mark.docker
 
 
+def installed(program, package):
+    """Skips where Debian's package is missing and cannot be installed."""
+    if not shutil.which(program) and os.geteuid() == 0 and shutil.which("apt-get"):
+        install = f"apt-get update -q && apt-get install -qy --no-install-recommends {package}"
+        subprocess.run(install, shell=True, check=False)
+    if not shutil.which(program):
+        pytest.skip(f"{program} is missing (Debian: apt-get install {package})")
+
+
 @pytest.fixture
 def haproxy():
-    """Debian's, installed when it is missing."""
-    if not shutil.which("haproxy") and os.geteuid() == 0 and shutil.which("apt-get"):
-        subprocess.run(
-            "apt-get update -q && apt-get install -qy --no-install-recommends haproxy", shell=True, check=False
-        )
-    if not shutil.which("haproxy"):
-        pytest.skip("haproxy is missing (Debian: apt-get install haproxy)")
+    installed("haproxy", "haproxy")
+
+
+@pytest.fixture
+def wrk():
+    installed("wrk", "wrk")
 
 
 def test_a_rolling_replacement_fails_no_request(image, haproxy):
@@ -44,3 +53,11 @@ def test_random_kills_lose_nothing(image):
         assert running.stop() == 0
     finally:
         running.remove()
+
+
+def test_memory_does_not_grow(image, wrk):
+    container = soak.start()
+    with containers.running({"soak": container}):
+        seen, wrong = soak.run(container, requests=40_000, first=20_000)
+    assert wrong == []
+    assert set(seen["answers"]) == {"200", "201", "204", "304", "400", "401", "404", "405", "415", "422"}
