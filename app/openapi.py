@@ -146,4 +146,8 @@ def _page_answer() -> Json:
 
 
 def _body(name: str) -> Json:
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema(name)}}}}
+    content = {"schema": schema(name)}
+    if name == "NewItem":
+        # without an id, so that it can be sent twice
+        content["example"] = {"title": "my title", "content": "my content"}
+    return {"requestBody": {"required": True, "content": {"application/json": content}}}

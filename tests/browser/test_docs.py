@@ -91,6 +91,10 @@ def test_a_put_that_is_tried_creates_an_item(browser: Chrome, service: Stack, aw
     assert service.get(f"{path}/{item['id']}", Authorization=f"Bearer {token}").json == item
     assert hosts(requested(browser)) == {urlsplit(service.base).netloc}
     assert console(browser) == []
+    if path == "/item":
+        browser.refresh()
+        status, another = try_it(browser, "put", path)
+        assert (status, another["id"] == item["id"]) == ("201", False)
 
 
 def test_without_a_token_the_page_shows_why_it_is_refused(browser: Chrome, service: Stack) -> None:
