@@ -263,7 +263,7 @@ def main(arguments: list[str] | None = None) -> int:
             wrong.append(f"the stop ended with status {status}")
     finally:
         running.remove()
-    text = figures.table("Random kills", "make chaos", {"seed": options.seed} | seen | {"wrong": len(wrong)})
+    text = figures.table("Random kills", "make chaos", {"seed": str(options.seed)} | seen | {"wrong": len(wrong)})
     print(text)
     for line in wrong[:50]:
         print(line, file=sys.stderr)
