@@ -10,7 +10,7 @@ import time
 import gunicorn
 from gunicorn.errors import HaltServer
 
-from entrypoint import answers, request_logs
+from entrypoint import answers, request_logs, settings
 from entrypoint.in_progress import InProgress
 
 run_dir = os.environ["RUN_DIR"]
@@ -18,10 +18,10 @@ run_dir = os.environ["RUN_DIR"]
 wsgi_app = os.environ["APP_MODULE"]
 bind = f"unix:{run_dir}/gunicorn.sock"
 umask = 0o007
-backlog = 2048
+backlog = settings.BACKLOG
 
-# WEB_CONCURRENCY sets the workers; entrypoint/settings.py has the number of threads as well
-threads = 4
+# WEB_CONCURRENCY sets the workers
+threads = settings.THREADS
 # made of parts that Gunicorn has since 26; an application that pins an older one gets that one's own threads
 worker_class = "entrypoint.worker.Worker" if gunicorn.version_info >= (26,) else "gthread"
 # load the application once and fork: less memory, and a worker that was killed is back at once

@@ -2,7 +2,7 @@
 
     python -m bench.neighbours      # 40 s; into docs/figures.md
 
-Needs a Docker engine. Of two workers with four threads each, six are kept busy; two clients ask for something quick.
+Needs a Docker engine. Of two workers with eight threads each, twelve are kept busy; two clients ask for something quick.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def slow():
     threading.Event().wait(0.5)
     return "slow"
 """
-SLOW, QUICK, SECONDS, ROUNDS = 6, 2, 5, 4
+SLOW, QUICK, SECONDS, ROUNDS = 12, 2, 5, 4
 CLASSES = {"this project's": {}, "gthread": {"GUNICORN_CMD_ARGS": "--worker-class gthread"}}
 
 
@@ -75,7 +75,7 @@ def main() -> None:
         )
         for name, latencies in found.items()
     }
-    title = f"Quick requests while {SLOW} of 8 threads are busy"
+    title = f"Quick requests while {SLOW} of 16 threads are busy"
     text = figures.table(title, "python -m bench.neighbours", rows)
     print(text)
     figures.write("neighbours", text)

@@ -11,13 +11,13 @@ from pathlib import Path
 from .environment import Environment
 from .limits import MIB, Limits
 
-# gunicorn.conf.py has the same number
-THREADS = 4
+# of a Gunicorn worker
+THREADS = 8
 # what a worker and everything beside the workers need, with the sample application and boto3
 WORKER_MEMORY, BASE_MEMORY = 48 * MIB, 80 * MIB
 # requests that may wait for each thread before Nginx answers 503
-WAITING_PER_THREAD = 32
-# gunicorn.conf.py has the same number
+WAITING_PER_THREAD = 16
+# connections that may wait on Gunicorn's socket
 BACKLOG = 2048
 CONNECTIONS = 16_384
 # what a connection whose header or body does not end costs Nginx (bench/attack.py)

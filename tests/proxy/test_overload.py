@@ -19,9 +19,9 @@ import pytest
 from tests.proxy.raw import Response, ask, assert_problem, connections, request
 from tests.running import stack, wait_for
 
-THREADS = 8  # 2 workers of 4
+THREADS = 16  # 2 workers of 8
 SMALL = {"WEB_CONCURRENCY": "1", "NGINX_WORKER_PROCESSES": "1"}
-# of the small one: 32 for each of 4 threads
+# of the small one: 16 for each of 8 threads
 MAY_WAIT = 128
 
 
@@ -83,7 +83,7 @@ def test_what_has_waited_too_long_is_refused_and_never_begun(running, new_gate):
     refused = [response for response in found if response.status != 200]
     for response in refused:
         assert_refused(response)
-    # all of them would take the threads nine seconds; more than a few seconds' worth does not wait
+    # all of them would take the threads five seconds; more than a few seconds' worth does not wait
     assert THREADS <= len(served) <= 150
     assert gate.begun() == len(served)
     # a container that is busy is not ill
@@ -121,7 +121,7 @@ def fill(running, gate) -> None:
             assert len(answered(asked)) == 72
             for response in answered(asked):
                 assert_refused(response)
-            wait_for(lambda: gate.begun() == 4)
+            wait_for(lambda: gate.begun() == THREADS // 2)
             ping = one.submit(ask, running.port, request("GET", "/ping"))
             wait_for(lambda: with_gunicorn(running) == MAY_WAIT + 1 or ping.done())
         finally:
@@ -166,7 +166,7 @@ def test_a_killed_nginx_worker_takes_its_count_along(small, new_gate):
             for _ in range(100):
                 threads.submit(attempt, small.port, gate.target)
             wait_for(lambda: connections(small.port) >= 100)
-            wait_for(lambda gate=gate: gate.begun() == 4)
+            wait_for(lambda gate=gate: gate.begun() == THREADS // 2)
             os.kill(before[0], signal.SIGKILL)
             gate.open()
         wait_for(lambda old=before: workers(small) not in ([], old) and small.answers())
@@ -183,7 +183,7 @@ def workers(running) -> list[int]:
 
 
 def test_slow_requests_may_wait_longer(running, new_gate):
-    """Where requests take seconds, twelve for eight threads are no overload."""
+    """Where requests take seconds, half as many again as there are threads are no overload."""
     gate = new_gate()
     at_once(running.port, THREADS, request("GET", gate.wait(1.2)))
-    assert statuses(at_once(running.port, 12, request("GET", gate.wait(1.2)))) == {200}
+    assert statuses(at_once(running.port, THREADS * 3 // 2, request("GET", gate.wait(1.2)))) == {200}

@@ -62,9 +62,9 @@ def test_nobody_else_notices(target, mode):
     # bench/attack.py looks at how long they took, with and without the attack
     assert phase.failures == {}
     assert len(phase.latencies) >= 20
-    # KiB of Nginx a connection; Gunicorn knows nothing of them
+    # KiB of Nginx a connection; Gunicorn has no more of them at once than threads
     assert (phase.memory["Nginx"] - before["Nginx"]) * 1024 / CONNECTIONS < 64
-    assert phase.memory["Gunicorn"] - before["Gunicorn"] < 30
+    assert phase.memory["Gunicorn"] - before["Gunicorn"] < 60
 
 
 @pytest.mark.parametrize("mode", ["header", "body", "read"])
@@ -89,7 +89,7 @@ def test_bare_gunicorn_falls(mode, tmp_path):
 def test_an_answer_is_not_bound_to_its_reader(shown):
     """Gunicorn has handed over large answers long before their clients have read them: as many as it has threads."""
     with contextlib.ExitStack() as closing:
-        readers = [closing.enter_context(socket.socket()) for _ in range(8)]
+        readers = [closing.enter_context(socket.socket()) for _ in range(16)]
         for reader in readers:
             reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
             reader.settimeout(15)
@@ -97,7 +97,7 @@ def test_an_answer_is_not_bound_to_its_reader(shown):
             # more than the kernel keeps between Gunicorn and the client
             reader.sendall(request("GET", f"/big?bytes={BIG}"))
         heads = [reader.recv(500) for reader in readers]
-        assert all(shown.answers() for _ in range(8))
+        assert all(shown.answers() for _ in range(16))
         with ThreadPoolExecutor(len(readers)) as threads:
             assert all(threads.map(is_complete, readers, heads))
 

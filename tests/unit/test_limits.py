@@ -89,21 +89,21 @@ def settings(**variables):
 @pytest.mark.parametrize(
     ("variables", "workers", "threads", "reason"),
     [
-        ({}, 2, 4, "2 CPUs, 512 MiB"),
-        ({"WEB_CONCURRENCY": "5"}, 5, 4, "WEB_CONCURRENCY"),
-        ({"GUNICORN_CMD_ARGS": "--workers 3"}, 3, 4, "GUNICORN_CMD_ARGS"),
-        ({"GUNICORN_CMD_ARGS": "--workers=3", "WEB_CONCURRENCY": "5"}, 3, 4, "GUNICORN_CMD_ARGS"),
-        ({"GUNICORN_CMD_ARGS": "-w 3 --threads 8"}, 3, 8, "GUNICORN_CMD_ARGS"),
-        ({"GUNICORN_CMD_ARGS": "-w3 --timeout 90 --worker-class gthread"}, 3, 4, "GUNICORN_CMD_ARGS"),
-        ({"GUNICORN_CMD_ARGS": "--threads 8", "WEB_CONCURRENCY": "5"}, 5, 8, "WEB_CONCURRENCY"),
-        ({"GUNICORN_CMD_ARGS": "--name 'my api' --worker-tmp-dir /tmp"}, 2, 4, "2 CPUs, 512 MiB"),
+        ({}, 2, 8, "2 CPUs, 512 MiB"),
+        ({"WEB_CONCURRENCY": "5"}, 5, 8, "WEB_CONCURRENCY"),
+        ({"GUNICORN_CMD_ARGS": "--workers 3"}, 3, 8, "GUNICORN_CMD_ARGS"),
+        ({"GUNICORN_CMD_ARGS": "--workers=3", "WEB_CONCURRENCY": "5"}, 3, 8, "GUNICORN_CMD_ARGS"),
+        ({"GUNICORN_CMD_ARGS": "-w 3 --threads 4"}, 3, 4, "GUNICORN_CMD_ARGS"),
+        ({"GUNICORN_CMD_ARGS": "-w3 --timeout 90 --worker-class gthread"}, 3, 8, "GUNICORN_CMD_ARGS"),
+        ({"GUNICORN_CMD_ARGS": "--threads 4", "WEB_CONCURRENCY": "5"}, 5, 4, "WEB_CONCURRENCY"),
+        ({"GUNICORN_CMD_ARGS": "--name 'my api' --worker-tmp-dir /tmp"}, 2, 8, "2 CPUs, 512 MiB"),
         # what is wrong with these, Gunicorn says
-        ({"GUNICORN_CMD_ARGS": "--workers many"}, 2, 4, "2 CPUs, 512 MiB"),
-        ({"GUNICORN_CMD_ARGS": "--workers"}, 2, 4, "2 CPUs, 512 MiB"),
-        ({"GUNICORN_CMD_ARGS": "--name 'open"}, 2, 4, "2 CPUs, 512 MiB"),
+        ({"GUNICORN_CMD_ARGS": "--workers many"}, 2, 8, "2 CPUs, 512 MiB"),
+        ({"GUNICORN_CMD_ARGS": "--workers"}, 2, 8, "2 CPUs, 512 MiB"),
+        ({"GUNICORN_CMD_ARGS": "--name 'open"}, 2, 8, "2 CPUs, 512 MiB"),
     ],
 )
 def test_what_is_asked_for_wins_and_is_said(variables, workers, threads, reason):
     chosen = settings(**variables)
     assert (chosen.workers, chosen.threads, chosen.workers_reason) == (workers, threads, reason)
-    assert chosen.max_waiting == min(workers * threads * 32, socket_queue() // 2)
+    assert chosen.max_waiting == min(workers * threads * 16, socket_queue() // 2)
