@@ -1,6 +1,6 @@
 """Slow-client attacks on this service and, as a control, on bare Gunicorn, while a good client measures.
 
-`python -m bench.attack` takes five minutes and writes docs/attacks.md and docs/attacks.svg. Everything is on loopback.
+`python -m bench.attack` takes ten minutes and writes docs/attacks.md and docs/attacks.svg. Everything is on loopback.
 Needs a Docker engine and slowhttptest (Debian: apt-get install slowhttptest).
 """
 
@@ -29,14 +29,13 @@ from tests.running import IMAGE, ROOT, Container, descendants, docker, free_port
 
 CONNECTIONS = 10_000
 OWN = ("header", "body", "read")
-# what slowhttptest says for it; it holds as many connections as its own poll loop can feed
+# what slowhttptest says for it
 SLOWHTTPTEST = {
     "slowhttptest -H": ["-H", "-i", "5"],
     "slowhttptest -B": ["-B", "-i", "5", "-s", "8192", "-t", "PUT"],
     "slowhttptest -X": ["-X", "-n", "5", "-w", "512", "-y", "1024", "-z", "32"],
 }
-SLOWHTTPTEST_CONNECTIONS = 4000
-# new connections a second. Each reader is a request for 260 kB: more of them is not a slow attack but load
+# new connections a second. Each reader is a request for an item of 66 kB: more of them is not a slow attack but load
 RATE, READ_RATE = 2000, 300
 QUIET = "none"
 CONTROL = """
@@ -53,7 +52,7 @@ def item():
 
 @dataclass
 class Phase:
-    """What the good client saw, in seconds, and the memory in MiB, while one thing went on."""
+    """What the good client saw, in seconds, and the memory in MiB, while one thing went on, perhaps `elsewhere`."""
 
     target: str
     name: str
@@ -61,6 +60,7 @@ class Phase:
     latencies: list[float]
     failures: Counter[str]
     memory: dict[str, float]
+    elsewhere: bool = False
 
     @property
     def requests(self) -> int:
@@ -86,7 +86,9 @@ def memory(process: int) -> dict[str, float]:
     return megabytes | {"TCP": int(pages[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20 if pages else 0.0}
 
 
-def measure(target: str, name: str, process: int, good: list[str], seconds: float, connections: int = 0) -> Phase:
+def measure(
+    target: str, name: str, process: int, good: list[str], seconds: float, connections: int = 0, elsewhere: bool = False
+) -> Phase:
     """Run the good client for so long; memory is the most that was seen."""
     client = subprocess.Popen([*good, str(seconds)], stdout=subprocess.PIPE, text=True, cwd=ROOT)
     most: dict[str, float] = {}
@@ -105,8 +107,11 @@ def measure(target: str, name: str, process: int, good: list[str], seconds: floa
         client.kill()
         done.set()
         watcher.join()
-    phase = Phase(target, name, connections, result["latencies"], Counter(result["failures"]), most)
-    print(f"{target}, {name}: {phase.requests} requests, {sum(phase.failures.values())} failed", flush=True)
+    phase = Phase(target, name, connections, result["latencies"], Counter(result["failures"]), most, elsewhere)
+    print(
+        f"{target}, {name}{' elsewhere' * elsewhere}: {phase.requests} requests, {sum(phase.failures.values())} failed",
+        flush=True,
+    )
     return phase
 
 
@@ -140,32 +145,42 @@ def slowhttptest(options: list[str], port: int, connections: int, seconds: float
 
 
 def attack_image(connections: int, seconds: float) -> list[Phase]:
-    """During each attack on this service with default settings, and before and after it."""
-    running = Container(host=True)
+    """While each attack meets another container like this one, and then this one, both with default settings.
+
+    Whoever attacks has only this machine's CPUs to do so with: what that alone costs a good client, the first tells.
+    """
+    running, another = Container(host=True), Container(host=True)
     phases = []
     try:
-        api = running.wait_ready().api
-        large = api("PUT", "/item", {"title": "large", "content": "\N{GRINNING FACE}" * 65_536}).headers["Location"]
-        small = api("PUT", "/item", {"title": "small", "content": "x" * 500}).headers["Location"]
+        for each in (running, another):
+            each.wait_ready()
+        paths = [
+            each.api("PUT", "/item", {"title": "large", "content": "x" * 65_536}).headers["Location"]
+            for each in (running, another)
+        ]
+        small = running.api("PUT", "/item", {"title": "small", "content": "x" * 500}).headers["Location"]
         good = [sys.executable, "-m", "bench.attack_good", "--path", small, str(running.port)]
         pid = int(running.inspect("State.Pid"))
-        attacks = {mode: (own_attack, mode, connections) for mode in OWN}
-        attacks |= {name: (slowhttptest, name, min(connections, SLOWHTTPTEST_CONNECTIONS)) for name in SLOWHTTPTEST}
-        for name, (kind, what, count) in attacks.items():
-            phases.append(measure("this image", QUIET, pid, good, seconds))
-            ramp = count / (READ_RATE if what in ("read", "slowhttptest -X") else RATE)
-            if kind is own_attack:
-                command = own_attack(what, running.port, count, ramp + seconds + 2, large)
-            else:
-                path = large if what.endswith("X") else "/item"
-                command = slowhttptest(SLOWHTTPTEST[what], running.port, count, ramp + seconds + 2, path)
-            with background(command, ramp + seconds + 20):
-                threading.Event().wait(ramp)
-                phases.append(measure("this image", name, pid, good, seconds, count))
+        phases.append(measure("this image", QUIET, pid, good, seconds))
+        for name in (*OWN, *SLOWHTTPTEST):
+            ramp = connections / (READ_RATE if name in ("read", "slowhttptest -X") else RATE)
+            for target, path in ((another, paths[1]), (running, paths[0])):
+                elsewhere = target is another
+                command = attack_command(name, target.port, connections, ramp + seconds + 2, path)
+                with background(command, ramp + seconds + 20):
+                    threading.Event().wait(ramp)
+                    phases.append(measure("this image", name, pid, good, seconds, connections, elsewhere))
         phases.append(measure("this image", QUIET, pid, good, seconds))
     finally:
         running.remove()
+        another.remove()
     return phases
+
+
+def attack_command(name: str, port: int, connections: int, seconds: float, path: str) -> list[str]:
+    if name in OWN:
+        return own_attack(name, port, connections, seconds, path)
+    return slowhttptest(SLOWHTTPTEST[name], port, connections, seconds, path if name.endswith("X") else "/item")
 
 
 def attack_gunicorn(connections: int, seconds: float) -> list[Phase]:
@@ -210,7 +225,7 @@ def machine() -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--connections", type=int, default=CONNECTIONS)
-    parser.add_argument("--seconds", type=float, default=15, help="for each measurement")
+    parser.add_argument("--seconds", type=float, default=20, help="for each measurement")
     parser.add_argument("--write", action=argparse.BooleanOptionalAction, default=True, help="the files in docs/")
     options = parser.parse_args()
     description = machine()

@@ -56,8 +56,9 @@ class Attack:
         begin = time.monotonic()
         at_most = 0
         while (now := time.monotonic()) < begin + seconds:
-            allowed = min(self.count, int((now - begin) * self.rate) + 1)
-            for _ in range(min(200, allowed - len(self.open))):
+            # also those that are opened again come at this rate
+            allowed = int((now - begin) * self.rate) + 1 - self.counts["opened"]
+            for _ in range(min(200, allowed, self.count - len(self.open))):
                 self._connect()
             at_most = max(at_most, len(self.open))
             for descriptor, event in self.poll.poll(0.01, 1000):

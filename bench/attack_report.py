@@ -16,8 +16,8 @@ make attack
 
 with {nginx_line} and Linux {kernel} on {date}: {cpus} CPUs, which the attackers, the good client and other work shared
 (load {load:.1f} before). The good client sends 100 requests a second: health checks, reads and writes, on new and on
-kept connections. A ratio is that to the nearest measurements without an attack, the one before and the one after
-together. `header`, `body` and `read` are `bench/attack_connections.py`, which opens again what the server closes; the
+kept connections. Whoever attacks here has only the CPUs of the service to do so with, so each attack goes against another
+container of the same image first ("elsewhere"); the ratio compares with that. For bare Gunicorn it compares with no attack. `header`, `body` and `read` are `bench/attack_connections.py`, which opens again what the server closes; the
 others are Debian's `slowhttptest`. Memory is the most that was seen, in MiB: proportional set size of the processes, and
 the kernel's TCP buffers of the whole machine, both ends.
 
@@ -25,7 +25,8 @@ the kernel's TCP buffers of the whole machine, both ends.
 
 """
 TAIL = """
-`read` asks for 260 kB. The numbers behind the bounds are in `nginx/time-limits.conf`, `nginx/size-limits.conf` and
+`read` asks for the largest item in ASCII, 66 kB, which the kernel takes off Nginx's hands. A longer answer waits in Nginx (40 KiB)
+and in a file, and Nginx ends a connection on which nothing of it could be written for 10 s. The numbers behind the bounds are in `nginx/time-limits.conf`, `nginx/size-limits.conf` and
 `nginx/proxy.conf`. A body that arrives at one byte every nine seconds is never cut off: Nginx knows no lowest rate. It
 holds a connection and at most `MAX_BODY_SIZE` of disk, and nothing of Gunicorn; `CONNECTIONS_PER_IP` limits how many.
 """
@@ -47,26 +48,26 @@ def table(phases: list[Any]) -> str:
         "target", "attack", "connections", "good requests", "failed", "p50 ms", "p99 ms (ratio)", "memory"
     )
     lines += ROW.format(*["---"] * 2, *["---:"] * 5, "---")
-    for number, phase in enumerate(phases):
-        p99 = phase.percentile(0.99)
-        quiet = calm_p99(phases, number)
-        ratio = f" ({p99 / quiet:.2f})" if phase.connections and p99 and quiet else ""
+    for phase in phases:
+        p99, calm = phase.percentile(0.99), calm_p99(phases, phase)
+        ratio = f" ({p99 / calm:.2f})" if p99 and calm else ""
         memory = ", ".join(f"{what} {size:.0f}" for what, size in sorted(phase.memory.items()) if size >= 0.5)
         lines += ROW.format(
-            phase.target, phase.name, f"{phase.connections:,}" if phase.connections else "", f"{phase.requests:,}",
+            phase.target, phase.name + ", elsewhere" * phase.elsewhere,
+            f"{phase.connections:,}" if phase.connections else "", f"{phase.requests:,}",
             sum(phase.failures.values()), milliseconds(phase.percentile(0.5)), milliseconds(p99) + ratio, memory,
         )  # fmt: skip
     return lines
 
 
-def calm_p99(phases: list[Any], number: int) -> float | None:
-    """The p99, in seconds, of the nearest measurements of the same target without an attack, before and after."""
-    calm = [
-        index for index, phase in enumerate(phases) if not phase.connections and phase.target == phases[number].target
-    ]
-    nearest = [max((i for i in calm if i < number), default=None), min((i for i in calm if i > number), default=None)]
-    latencies = sorted(latency for i in nearest if i is not None for latency in phases[i].latencies)
-    return latencies[int(len(latencies) * 0.99)] if latencies else None
+def calm_p99(phases: list[Any], attacked: Any) -> float | None:
+    """The p99, in seconds, while the same attack met another container, or, where there is none, no attack was on."""
+    if not attacked.connections or attacked.elsewhere:
+        return None
+    same = [phase for phase in phases if phase.target == attacked.target]
+    calm = [phase for phase in same if phase.elsewhere and phase.name == attacked.name]
+    calm = calm or [phase for phase in same if not phase.connections]
+    return calm[0].percentile(0.99)
 
 
 def milliseconds(seconds: float | None) -> str:
@@ -74,8 +75,8 @@ def milliseconds(seconds: float | None) -> str:
 
 
 def picture(phases: list[Any]) -> str:
-    """Two bars an attack: p99 before and during it; red, full height, where requests failed."""
-    pairs = [(calm_p99(phases, number), phase) for number, phase in enumerate(phases) if phase.connections]
+    """Two bars an attack: p99 without and during it; red, full height, where requests failed."""
+    pairs = [(calm_p99(phases, phase), phase) for phase in phases if phase.connections and not phase.elsewhere]
     held = [phase.percentile(0.99) for _, phase in pairs if not phase.failures]
     top = max([value for value in held if value] + [calm or 0 for calm, _ in pairs]) or 0.001
     height, left, step = 200, 60, 84
@@ -84,8 +85,8 @@ def picture(phases: list[Any]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height + 110}" '
         'font-family="sans-serif" font-size="11">',
         f'<rect width="{width}" height="{height + 110}" fill="white"/>',
-        '<text x="10" y="16" font-size="13">p99 of good requests in ms: without (grey), during the attack (blue), '
-        "failed requests (red)</text>",
+        '<text x="10" y="16" font-size="13">p99 of good requests in ms: attack elsewhere (grey), here (blue), '
+        "or failed requests (red)</text>",
     ]
     for line in range(5):
         y = 40 + height - height * line / 4
