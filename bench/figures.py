@@ -22,6 +22,7 @@ within a part. Slow clients have a page of their own: [attacks.md](attacks.md).
 
 def write(part: str, text: str, path: Path = PATH) -> None:
     """Replace one part of the document."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     old = path.read_text() if path.exists() else ""
     parts = dict(re.findall(r"<!-- (\w+) -->\n(.*?)(?=\n<!-- |\Z)", old, re.S)) | {part: text.strip() + "\n"}
     path.write_text(HEAD + "".join(f"\n<!-- {name} -->\n{parts[name]}" for name in PARTS if name in parts))

@@ -24,6 +24,8 @@ from .application import explain
 from .drain import Drain
 from .watch import Watch
 
+# lines that follow one another within this time are read together: waking up for each would cost more than the line
+TOGETHER_SECONDS = 0.01
 # a program that has to be restarted more often than this is not coming back
 RESTARTS, WITHIN_SECONDS = 10, 60
 
@@ -56,6 +58,7 @@ class _Supervisor(Supervisor):
         self.outputs: dict[tuple[str, str], logs.ProgramOutput] = {}
         self.restarts: dict[str, deque[float]] = {}
         self.stopped: set[int] = set()
+        self.heard = False
         events.subscribe(events.ProcessLogEvent, self.on_output)
         events.subscribe(events.ProcessStateExitedEvent, self.on_exit)
         events.subscribe(events.ProcessStateFatalEvent, self.on_fatal)
@@ -65,7 +68,15 @@ class _Supervisor(Supervisor):
             group.transition()
         super().runforever()
 
+    def tick(self, now: float | None = None) -> None:
+        """Called at the end of every turn of the loop."""
+        super().tick(now)
+        if self.heard:
+            self.heard = False
+            time.sleep(TOGETHER_SECONDS)
+
     def on_output(self, event: events.ProcessLogEvent) -> None:
+        self.heard = True
         self.output(event.process, event.channel).feed(event.data)
 
     def output(self, process: Subprocess, channel: str) -> logs.ProgramOutput:

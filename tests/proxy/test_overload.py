@@ -64,6 +64,20 @@ def assert_refused(response: Response) -> None:
     assert response.get("retry-after") == "1"
 
 
+def test_nginx_comes_before_gunicorn(running):
+    """Or else it gets too little of a busy CPU to refuse what is too much, and that waits where nobody sees it."""
+    priorities = {
+        program: {
+            os.getpriority(os.PRIO_PROCESS, process["pid"])
+            for process in running.processes()
+            if program in process["argv"]
+        }
+        for program in ("gunicorn", "nginx")
+    }
+    (first,), (second,) = priorities["nginx"], priorities["gunicorn"]
+    assert second == first + 10
+
+
 def test_no_request_waits_while_a_thread_is_idle(running, new_gate):
     """As many as there are threads are all begun with, after a burst of quick ones as well."""
     for _ in range(3):
