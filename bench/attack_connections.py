@@ -1,5 +1,5 @@
 """Slow clients by the thousand: each holds a connection and sends its header, sends its body, or reads its answer, one
-byte at a time. On loopback only; `python -m bench.attack_connections header 8080 10000 15`.
+byte at a time. On this machine only; `python -m bench.attack_connections header 8080 10000 15`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 
+LOOPBACK = "127.0.0.1"
 HEADER = b"GET /item HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
 BODY = b"PUT /item HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 60000\r\n\r\n{"
 READ = b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -39,10 +40,8 @@ class Attack:
     is opened again.
     """
 
-    def __init__(
-        self, mode: str, port: int, count: int, interval: float = 3, rate: int = 2000, path: str = "/item?limit=100"
-    ) -> None:
-        self.mode, self.port, self.count, self.interval, self.rate = mode, port, count, interval, rate
+    def __init__(self, mode: str, address: tuple[str, int], count: int, interval: float, rate: int, path: str) -> None:
+        self.mode, self.address, self.count, self.interval, self.rate = mode, address, count, interval, rate
         self.begin = {"header": HEADER, "body": BODY, "read": READ % path.encode()}[mode]
         self.poll = select.epoll()
         self.open: dict[int, socket.socket] = {}
@@ -75,10 +74,11 @@ class Attack:
         if self.mode == "read":
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SEGMENT)
-        # a few addresses, so that ports do not run out
-        connection.bind((f"127.0.1.{self.counts['opened'] % 8 + 1}", 0))
+        if self.address[0] == LOOPBACK:
+            # a few addresses, so that ports do not run out
+            connection.bind((f"127.0.1.{self.counts['opened'] % 8 + 1}", 0))
         self.counts["opened"] += 1
-        connection.connect_ex(("127.0.0.1", self.port))
+        connection.connect_ex(self.address)
         self.open[connection.fileno()] = connection
         self.poll.register(connection, select.EPOLLOUT)
 
@@ -152,6 +152,7 @@ def main() -> None:
     parser.add_argument("port", type=int)
     parser.add_argument("count", type=int)
     parser.add_argument("seconds", type=float)
+    parser.add_argument("--host", default=LOOPBACK, help="a container's address")
     parser.add_argument("--interval", type=float, default=3, help="seconds between two bytes")
     parser.add_argument("--rate", type=int, default=2000, help="new connections a second")
     parser.add_argument("--path", default="/item?limit=100", help="what readers ask for")
@@ -159,7 +160,8 @@ def main() -> None:
     allow_files(options.count)
     # an attacker has machines of its own; this one is shared with the service
     os.nice(10)
-    attack = Attack(options.mode, options.port, options.count, options.interval, options.rate, options.path)
+    address = (options.host, options.port)
+    attack = Attack(options.mode, address, options.count, options.interval, options.rate, options.path)
     print(attack.run(options.seconds))
 
 

@@ -14,10 +14,12 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -27,7 +29,6 @@ from bench.figures import ROOT
 from bench.peers import containers, report
 from bench.peers.containers import Container, Limits, docker
 from bench.peers.load import Closed, Request, closed_loop, open_loop
-from bench.peers.slow import attack
 from bench.peers.tokens import make_token
 
 SEED, LARGE = (f"00000000-0000-4000-8000-00000000000{n}" for n in (1, 2))
@@ -124,6 +125,19 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--image", default="", help="measure this image instead of building the checkout's")
     parser.add_argument("--only", default="", help="a regular expression of targets")
     return parser.parse_args()
+
+
+@contextmanager
+def slow_clients(address: str, kind: str, count: int, path: str) -> Iterator[None]:
+    """While so many clients do something byte by byte, one a second."""
+    command = [sys.executable, "-m", "bench.attack_connections", kind, "80", str(count), "60", "--host", address]
+    attackers = subprocess.Popen([*command, "--interval", "1", "--path", path], cwd=ROOT, stdout=subprocess.DEVNULL)
+    try:
+        time.sleep(3)
+        yield
+    finally:
+        attackers.kill()
+        attackers.wait()
 
 
 def say(text: str) -> None:
@@ -282,7 +296,7 @@ class Bench:
                     continue
                 container = self.containers[name]
                 container.settle()
-                with attack(container.address, kind, self.plan.slow_clients, path, warm_up=3):
+                with slow_clients(container.address, kind, self.plan.slow_clients, path):
                     found = open_loop(container.address, good, 100, 3, keep_alive=False, patience=PATIENCE)
                 self.figures[name].attacks[kind] = (found.served() / found.sent, found.percentile(99, 200))
                 self.recover(name)

@@ -20,8 +20,8 @@ class Worker(ThreadWorker):
 
     All workers have one queue then, the kernel's, and the oldest request goes to the next free thread. gthread itself
     accepts more than it has threads for, and Nginx sends requests on the connections it has kept: one process has a
-    queue while the other is idle (measured: half of the throughput). Handing each connection from a main thread to
-    another and back costs as much CPU as a new connection to a unix socket.
+    queue while the other is idle (bench/neighbours.py). Handing each connection from a main thread to another and back
+    costs as much CPU as a new connection to a unix socket.
     """
 
     alive: bool
