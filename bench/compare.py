@@ -130,10 +130,14 @@ def parse() -> argparse.Namespace:
 @contextmanager
 def slow_clients(address: str, kind: str, count: int, path: str) -> Iterator[None]:
     """While so many clients do something byte by byte, one a second."""
+    # each reader is a request for a large answer as well: more at once is not a slow attack but load
+    rate, ramp = (300, count / 300) if kind == "read" else (2000, 2)
     command = [sys.executable, "-m", "bench.attack_connections", kind, "80", str(count), "60", "--host", address]
-    attackers = subprocess.Popen([*command, "--interval", "1", "--path", path], cwd=ROOT, stdout=subprocess.DEVNULL)
+    attackers = subprocess.Popen(
+        [*command, "--interval", "1", "--rate", str(rate), "--path", path], cwd=ROOT, stdout=subprocess.DEVNULL
+    )
     try:
-        time.sleep(3)
+        time.sleep(ramp + 1)
         yield
     finally:
         attackers.kill()

@@ -99,8 +99,11 @@ class Settings:
 
     @property
     def max_waiting(self) -> int:
-        """How many requests an Nginx worker lets be in Gunicorn or wait for it: all of them fit in its queue."""
-        return min(self.workers * self.threads * WAITING_PER_THREAD, socket_queue() // self.nginx_workers)
+        """How many requests, and as many health checks, an Nginx worker lets be in Gunicorn or wait for it.
+
+        All of them fit in its queue.
+        """
+        return min(self.workers * self.threads * WAITING_PER_THREAD, socket_queue() // 2 // self.nginx_workers)
 
 
 def gunicorn_arguments(text: str) -> dict[str, int]:

@@ -164,5 +164,5 @@ def _aims(figures: Mapping[str, Any]) -> str:
         lines.append(f"| served at twice the capacity, `{work}`: at least 0.9×, no 502 | {served} |")
     for kind, (served, _) in ours.attacks.items():
         other = f", Gunicorn {gunicorn.attacks[kind][0]:.0%}" if gunicorn else ""
-        lines.append(f"| answered during slow {kind}s: all | {served:.0%}{other} |")
+        lines.append(f"| answered during slow {kind}: all | {served:.0%}{other} |")
     return "\n".join(lines)

@@ -106,4 +106,4 @@ def settings(**variables):
 def test_what_is_asked_for_wins_and_is_said(variables, workers, threads, reason):
     chosen = settings(**variables)
     assert (chosen.workers, chosen.threads, chosen.workers_reason) == (workers, threads, reason)
-    assert chosen.max_waiting == min(workers * threads * 16, socket_queue() // 2)
+    assert chosen.max_waiting == min(workers * threads * 16, socket_queue() // 2 // 2)
