@@ -24,7 +24,7 @@ class Queue:
     an answer in time. Where more arrives than can be done, a longer queue serves no more requests, only later ones.
     """
 
-    LEAST, MOST = 1, 5  # seconds
+    LEAST, MOST = 2, 5  # seconds
 
     def __init__(self) -> None:
         self.usual = 1.0

@@ -58,11 +58,12 @@ class Container:
         return float(dict(_pairs(directory / "cpu.stat"))["usage_usec"])
 
     def memory_bytes(self) -> int:
-        """Memory without the cache that the kernel would give back: what `docker stats` shows."""
+        """Memory without the cache of files, which the kernel would give back."""
         version, directory = self._cgroup("memory")
         used = "memory.usage_in_bytes" if version == 1 else "memory.current"
-        inactive = "total_inactive_file" if version == 1 else "inactive_file"
-        return int((directory / used).read_text()) - dict(_pairs(directory / "memory.stat"))[inactive]
+        stat, prefix = dict(_pairs(directory / "memory.stat")), "total_" if version == 1 else ""
+        files = stat[f"{prefix}inactive_file"] + stat[f"{prefix}active_file"]
+        return int((directory / used).read_text()) - files
 
     def settle(self, seconds: float = 3) -> None:
         """Wait until it is done with what it was sent: until it uses less than 3 % of a CPU."""

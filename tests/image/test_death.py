@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from entrypoint.settings import WAITING_PER_THREAD
 from tests.running import container, wait_for
 
 pytestmark = pytest.mark.docker
@@ -50,7 +51,9 @@ def start(image, tmp_path):
 
 
 def items(running):
-    return {item["id"]: item for item in running.get("/item?limit=100").json["items"]}
+    answer = running.get("/item?limit=100")
+    assert answer.status == 200, answer
+    return {item["id"]: item for item in answer.json["items"]}
 
 
 def put(running, content="") -> int:
@@ -230,5 +233,5 @@ def test_limits_and_workers_are_said_at_the_start(image):
 def test_gunicorn_arguments_win(image):
     with container(GUNICORN_CMD_ARGS="--workers 3 --threads 2", WEB_CONCURRENCY="1") as running:
         assert "3 workers: GUNICORN_CMD_ARGS" in running.messages()[0]
-        assert f"{3 * 2 * 32} requests at a time" in running.messages()[0]
+        assert f"{3 * 2 * WAITING_PER_THREAD} requests at a time" in running.messages()[0]
         assert len(find(running, "gunicorn worker")) == 3
