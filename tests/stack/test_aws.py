@@ -76,31 +76,30 @@ def test_without_dynamodb_everything_else_goes_on_and_it_recovers_by_itself(serv
 
 def test_slow_dynamodb_holds_up_nobody_else(service, dynamo):
     dynamo.fault = slow
-    over, answered = threading.Event(), threading.Event()
+    over = threading.Event()
+    answers = []
 
     def ask():
         """Statuses and seconds of requests to the table, one after the other."""
-        answers = []
         while not over.wait(0.1):
             began = time.monotonic()
             answers.append((service.api("GET", "/db-item").status, time.monotonic() - began))
-            answered.set()
-        return answers
 
     with ThreadPoolExecutor(16) as threads:
         asking = [threads.submit(ask) for _ in range(16)]
         try:
             # until then every thread may wait for the first attempt
-            assert answered.wait(10)
+            wait_for(lambda: answers)
             others = [service.api("GET", path).status for path in ("/item", "/ping") * 50]
+            # in each worker one at a time waits for another attempt: the others are told at once
+            wait_for(lambda: sum(seconds < 1 for _, seconds in answers) >= 50, 20, "most are told at once")
         finally:
             over.set()
-    answers = [answer for request in asking for answer in request.result()]
+    for request in asking:
+        request.result()
     assert others == [200] * 100
     assert {status for status, _ in answers} == {503}
     assert max(seconds for _, seconds in answers) < 10
-    # one attempt of three times 2 s in each worker, another after five seconds' silence: the others are told at once
-    assert sum(seconds < 1 for _, seconds in answers) > len(answers) / 2
 
 
 def test_every_worker_loads_the_keys_by_itself_and_strangers_make_none_load_them_again(service, keys, pool):
