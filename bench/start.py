@@ -9,39 +9,17 @@ first 200 from /ping, with `docker run`'s own work for a container that does not
 from __future__ import annotations
 
 import argparse
-import socket
 import statistics
-import subprocess
 import sys
 import time
 
 from bench import figures
 from bench.peers import containers
-from tests.running import IMAGE, docker, free_port, wait_for
+from bench.peers.containers import Limits
+from tests.running import IMAGE, docker
 
 SETTLE_SECONDS = 10
-
-
-def first_answer(image: str, *options: str) -> float:
-    """Milliseconds from `docker run` to the first 200."""
-    port = free_port()
-    begin = time.monotonic()
-    run = subprocess.Popen(
-        ["docker", "run", "-d", "-p", f"127.0.0.1:{port}:80", *options, image], stdout=subprocess.PIPE, text=True
-    )
-    wait_for(lambda: answers(port), 30, "the container answers")
-    milliseconds = (time.monotonic() - begin) * 1000
-    docker("rm", "-f", run.communicate()[0].strip())
-    return milliseconds
-
-
-def answers(port: int) -> bool:
-    try:
-        with socket.create_connection(("127.0.0.1", port), 1) as connection:
-            connection.sendall(b"GET /ping HTTP/1.0\r\n\r\n")
-            return connection.recv(100).startswith(b"HTTP/1.1 200")
-    except OSError:
-        return False
+LIMITS = Limits("2", "2g")
 
 
 def docker_alone(image: str) -> float:
@@ -68,7 +46,7 @@ def main() -> int:
     options = parser.parse_args()
     image = options.image
     docker_alone(image)
-    starts = [first_answer(image) for _ in range(options.starts)]
+    starts = [containers.start_milliseconds(image, (), {}, LIMITS) for _ in range(options.starts)]
     alone = [docker_alone(image) for _ in range(options.starts)]
     disk, compressed = containers.image_bytes(image)
     aws = {"TABLE_NAME": "items", "AWS_REGION": "eu-west-1"}
@@ -81,7 +59,11 @@ def main() -> int:
         ("Idle memory, two workers", f"{idle_memory(image) / 1e6:.0f} MB", "90 MB"),
         ("Idle memory, two workers, `TABLE_NAME` set", f"{idle_memory(image, **aws) / 1e6:.0f} MB", ""),
     ]
-    lines = [f"| {options.starts} starts | seen | aim |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)]
+    lines = [
+        f"| {options.starts} starts, 2 CPUs | seen | aim |",
+        "|---|---|---|",
+        *(f"| {' | '.join(row)} |" for row in rows),
+    ]
     text = f"## Start, size, idle memory\n\n`python -m bench.start`, {figures.machine()}.\n\n" + "\n".join(lines) + "\n"
     print(text)
     if options.write:
