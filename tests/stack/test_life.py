@@ -31,6 +31,11 @@ def find(running: Stack, what: str) -> list[int]:
     return [process["pid"] for process in mine if (process["ppid"] == first) == (role == "master")]
 
 
+def wait_complete(running: Stack) -> None:
+    """Nginx answers as soon as one of the two workers is there."""
+    wait_for(lambda: len(find(running, "gunicorn worker")) == 2 and len(running.processes()) == 6, 5, "all run")
+
+
 def in_flight(running: Stack, directory: Path, count: int, seconds: float) -> tuple[ThreadPoolExecutor, list]:
     """Send requests that take some time, and return once the application has all of them."""
     threads = ThreadPoolExecutor(count)
@@ -90,7 +95,7 @@ def test_nobody_sees_a_502_while_it_starts(project):
 @pytest.mark.parametrize("victim", ["gunicorn worker", "gunicorn master", "nginx worker", "nginx master"])
 def test_what_is_killed_comes_back_within_two_seconds(project, victim, preload):
     with stack(project, APP_MODULE="hello:app", PRELOAD_APP=preload) as running:
-        wait_for(lambda: len(running.processes()) == 6)
+        wait_complete(running)
         before = {what: set(find(running, what)) for what in ("gunicorn worker", "nginx worker", victim)}
         killed = find(running, victim)[0]
         os.kill(killed, signal.SIGKILL)
@@ -109,6 +114,7 @@ def test_what_is_killed_comes_back_within_two_seconds(project, victim, preload):
 @pytest.mark.parametrize("victim", ["gunicorn worker", "gunicorn master", "nginx worker", "nginx master"])
 def test_what_is_stopped_is_replaced_and_the_others_go_on(project, victim):
     with stack(project, APP_MODULE="hello:app") as running:
+        wait_complete(running)
         stopped = find(running, victim)[0]
         os.kill(stopped, signal.SIGSTOP)
         asked = ThreadPoolExecutor(4)
@@ -124,13 +130,14 @@ def test_what_is_stopped_is_replaced_and_the_others_go_on(project, victim):
 
 def test_a_worker_whose_request_never_ends_is_replaced(project):
     with stack(project, APP_MODULE="hello:app", GUNICORN_CMD_ARGS="--timeout 5 --graceful-timeout 1") as running:
+        wait_complete(running)
         before = set(find(running, "gunicorn worker"))
         threads, _ = in_flight(running, project, 1, seconds=3600)
         assert running.answers()
         wait_for(lambda: len(set(find(running, "gunicorn worker")) - before) == 1, 20, "one worker is new")
         assert running.answers()
-        message = next(message for message in running.messages() if "has run for more than" in message)
-        assert "hello.py" in message
+        said = wait_for(lambda: [message for message in running.messages() if "has run for more than" in message])
+        assert "hello.py" in said[0]
         running.remove()
         threads.shutdown()
 
