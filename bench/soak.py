@@ -19,10 +19,11 @@ from pathlib import Path
 from bench import figures
 from bench.peers import containers
 from bench.peers.containers import Container
-from tests.running import IMAGE
+from tests.running import IMAGE, json_lines
 
 SCRIPT = Path(__file__).with_name("soak.lua")
 CONNECTIONS, SLICE_SECONDS, LARGE = 16, 5, 40_000
+TROUBLE = ("warning", "error", "critical")
 COGNITO = {
     "AWS_REGION": "eu-west-1",
     "COGNITO_USER_POOL_ID": "eu-west-1_soak",
@@ -66,6 +67,9 @@ def run(container: Container, requests: int, first: int) -> tuple[dict[str, obje
     begin = next(used for total, used in memory if total >= first)
     last = memory[-1][1]
     wrong = [f"{count} requests: {status}" for status, count in answers.items() if status >= "500"]
+    if wrong:
+        lines = json_lines(container.log())
+        wrong += [str(line) for line in lines if line["level"] in TROUBLE or line.get("status", 0) >= 500][:20]
     if abs(last - begin) > 0.1 * begin:
         wrong.append(f"memory went from {begin} to {last} bytes")
     return {

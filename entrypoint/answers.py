@@ -29,6 +29,11 @@ class Response(wsgi.Response):
     headers_sent: bool
     held = b""
 
+    def default_headers(self) -> list[str]:
+        """Without Date and Server, which Nginx would replace by its own."""
+        coding = "Transfer-Encoding: chunked\r\n" if self.chunked else ""
+        return [f"HTTP/1.1 {self.status}\r\nConnection: close\r\n{coding}"]
+
     def send_headers(self) -> None:
         if not self.headers_sent:
             lines = [*self.default_headers(), *(f"{name}: {value}\r\n" for name, value in self.headers), "\r\n"]

@@ -28,18 +28,24 @@ class Queue:
 
     def __init__(self) -> None:
         self.usual = 1.0
+        self._began, self._thread = time.time(), threading.local()
 
-    def took(self, seconds: float) -> None:
-        self.usual += (seconds - self.usual) / 4
+    def ended(self, seconds: float | None) -> None:
+        """The thread's request has ended, which took so long if it was carried out."""
+        self._thread.free_since = time.time()
+        if seconds is not None:
+            self.usual += (seconds - self.usual) / 4
 
     def too_late(self, environ: Environ) -> bool:
         # a container that is busy is not ill
         if environ["PATH_INFO"] == "/ping":
             return False
         try:
-            waited = time.time() - float(environ["HTTP_X_REQUEST_START"].removeprefix("t="))
+            sent = float(environ["HTTP_X_REQUEST_START"].removeprefix("t="))
         except (KeyError, ValueError):
             return False
+        # until this thread was free: whatever came between that and now, such as a pause of the machine, is no queue
+        waited = getattr(self._thread, "free_since", self._began) - sent
         return waited > self.LEAST and waited > min(2 * self.usual, self.MOST)
 
 
@@ -72,8 +78,7 @@ class InProgress:
         if sys.exc_info()[0] is None:
             current.id = None
         begun = self._begun.pop(threading.get_ident(), None)
-        if begun:
-            self._queue.took(time.monotonic() - begun)
+        self._queue.ended(begun and time.monotonic() - begun)
 
     def _end_if_stuck(self) -> None:
         """End the worker if nobody waits for one of its requests any more: Gunicorn watches only its main thread."""

@@ -7,12 +7,14 @@ import io
 import runpy
 import socket
 import sys
+import time
 
 import pytest
 from gunicorn import util
 from gunicorn.config import Config
 from gunicorn.http import get_parser, wsgi
 
+from entrypoint.in_progress import Queue
 from tests.running import ROOT
 
 
@@ -97,3 +99,23 @@ def test_a_file_goes_straight_to_the_socket(conf, tmp_path):
     head, body = writes("GET", application)
     assert head.endswith(b"\r\n\r\n")
     assert body == b"file"
+
+
+def test_a_request_that_found_every_thread_busy_for_long_is_too_late(conf):
+    sent = time.time() - Queue.LEAST - 1
+    request = {"PATH_INFO": "/item", "HTTP_X_REQUEST_START": f"t={sent:.3f}"}
+    queue = Queue()
+    queue.ended(0.1)
+    assert queue.too_late(request)
+    assert not queue.too_late(request | {"PATH_INFO": "/ping"})
+
+
+def test_a_request_that_found_a_free_thread_is_not_too_late(conf, monkeypatch):
+    """However long the machine slept in between, or how far its clock was put forward."""
+    queue = Queue()
+    queue.ended(0.1)
+    request = {"PATH_INFO": "/item", "HTTP_X_REQUEST_START": f"t={time.time():.3f}"}
+    monkeypatch.setattr(time, "time", lambda now=time.time() + 60: now)
+    assert not queue.too_late(request)
+    # one that was put back does not make a thread busy either
+    assert not queue.too_late(request | {"HTTP_X_REQUEST_START": f"t={time.time() + 60:.3f}"})
