@@ -25,10 +25,16 @@ the kernel's TCP buffers of the whole machine, both ends.
 
 """
 TAIL = """
-`read` asks for the largest item in ASCII, 66 kB, which the kernel takes off Nginx's hands. A longer answer waits in Nginx (40 KiB)
+`read` asks for the largest item in ASCII, 66 kB, which the kernel takes off Nginx's hands. A longer answer waits in Nginx (24 KiB)
 and in a file, and Nginx ends a connection on which nothing of it could be written for 10 s. The numbers behind the bounds are in `nginx/time-limits.conf`, `nginx/size-limits.conf` and
 `nginx/proxy.conf`. A body that arrives at one byte every nine seconds is never cut off: Nginx knows no lowest rate. It
-holds a connection and at most `MAX_BODY_SIZE` of disk, and nothing of Gunicorn; `CONNECTIONS_PER_IP` limits how many.
+holds a connection and at most `MAX_BODY_SIZE` of disk, and nothing of Gunicorn.
+
+How many connections there are is in the first line of the log: up to 16,384 for each of up to four CPUs, and no more than
+memory (40 KiB each of half of it) and open files allow. Slow headers and answers that are not taken end by themselves;
+slow bodies do not, so attackers who send those on as many connections as there are lock everybody else out. 1 CPU, 10,000
+connections, 10,000 slow bodies from 8 addresses: none of 1,000 good requests was answered; with `CONNECTIONS_PER_IP=100` all
+were, p99 4.4 ms. Behind a load balancer that needs `TRUSTED_PROXIES`, or all clients have its address.
 
 What does fail: 10,000 readers of a 262 kB answer that come back at once whenever Nginx ends them. That is a thousand large
 requests a second, and 9 of 1,500 good requests failed meanwhile (p99 472 ms; Nginx 492 MiB, TCP 1,283 MiB). `read` above

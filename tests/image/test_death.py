@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from entrypoint.settings import WAITING_PER_THREAD
-from tests.running import container, wait_for
+from tests.running import ROOT, container, wait_for
 
 pytestmark = pytest.mark.docker
 
@@ -218,6 +220,21 @@ def test_a_full_tmp_costs_only_large_bodies(start):
             kill_one(running, victim)
         running.exec("rm", "/tmp/full")
         assert put(running, "x" * 60_000) == 201
+
+
+def test_clients_that_do_not_read_leave_nginx_its_memory(image):
+    """There are no more connections than memory holds, even if each has an answer that nobody takes."""
+    with container("--memory", "256m", "--memory-swap", "256m", host=True) as running:
+        large = running.api("PUT", "/item", {"title": "large", "content": "€" * 65_536}).headers["Location"]
+        before = find(running, "nginx worker")
+        attack = [sys.executable, "-m", "bench.attack_connections", "read", str(running.port), "10000", "15"]
+        done = subprocess.run(
+            [*attack, "--rate", "600", "--path", large], cwd=ROOT, capture_output=True, text=True, timeout=60
+        )
+        most = int(re.search(r"at_most=(\d+)", done.stdout)[1])
+        assert most > 2_000, done
+        assert find(running, "nginx worker") == before
+        wait_for(running.answers)
 
 
 def test_limits_and_workers_are_said_at_the_start(image):

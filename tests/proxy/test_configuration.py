@@ -23,15 +23,15 @@ def connections(files: int, memory: int, monkeypatch, cpus: float = 1, **variabl
 
 @pytest.mark.parametrize(
     ("files", "memory", "total"),
-    [(1024, 8192, 512), (20_000, 8192, 10_000), (65_535, 8192, 16_384), (65_535, 512, 13_107), (65_535, 128, 3_276)],
+    [(1024, 8192, 512), (20_000, 8192, 10_000), (65_535, 8192, 16_384), (65_535, 512, 6_553), (65_535, 128, 1_638)],
 )
 def test_connections_are_what_files_and_memory_allow(monkeypatch, files, memory, total):
     assert connections(files, memory * MIB, monkeypatch) == total
 
 
 def test_memory_is_for_all_of_nginx(monkeypatch):
-    assert connections(65_535, 512 * MIB, monkeypatch, cpus=4) == pytest.approx(13_107, abs=4)
-    assert connections(65_535, 512 * MIB, monkeypatch, NGINX_WORKER_PROCESSES="8") == pytest.approx(13_107, abs=8)
+    assert connections(65_535, 512 * MIB, monkeypatch, cpus=4) == pytest.approx(6_553, abs=4)
+    assert connections(65_535, 512 * MIB, monkeypatch, NGINX_WORKER_PROCESSES="8") == pytest.approx(6_553, abs=8)
 
 
 def test_nginx_may_open_the_files(shown):
