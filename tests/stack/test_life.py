@@ -107,8 +107,7 @@ def test_what_is_killed_comes_back_within_two_seconds(project, victim, preload):
 
         wait_for(back, 2, f"{victim} is back")
         # what the dead one left behind goes as well
-        wait_for(lambda: len(running.processes()) == 6, 5, "nothing else runs")
-        assert not [process for process in running.processes() if process["state"] == "Z"]
+        wait_for(lambda: [process["state"] != "Z" for process in running.processes()] == [True] * 6, 5, "nothing else")
 
 
 @pytest.mark.parametrize("victim", ["gunicorn worker", "gunicorn master", "nginx worker", "nginx master"])
