@@ -90,10 +90,12 @@ def find(running, victim):
 
 def settled(running):
     """Wait until nothing is left of a program that died, and every program has its workers."""
+    workers = int(re.search(r"(\d+) workers: ", running.messages()[0])[1])
 
     def alone():
         found = {what: len(find(running, what)) for what in VICTIMS}
-        return found["gunicorn master"] == found["nginx master"] == 1 and all(found.values())
+        one = found["gunicorn master"] == found["nginx master"] == 1
+        return one and found["gunicorn worker"] == workers and found["nginx worker"]
 
     wait_for(alone, 15, "one of each program")
 
@@ -146,6 +148,7 @@ def test_what_is_killed_comes_back_and_no_item_is_lost(victim_container, victim)
 def test_a_killed_health_check_is_only_one_that_failed(start):
     with start("--health-interval", "300ms") as running:
         wait_for(lambda: running.inspect("State.Health.Status") == "healthy", 20)
+        settled(running)
         count = len(running.processes())
         running.exec("touch", "/dev/shm/slow")
         check = wait_for(lambda: in_container(running, "entrypoint.healthcheck"), 10)
@@ -154,7 +157,7 @@ def test_a_killed_health_check_is_only_one_that_failed(start):
         checks = wait_for(lambda: running.inspect("State.Health.Log")[-1]["ExitCode"] == 0, 10)
         assert checks
         assert running.inspect("State.Health.Status") == "healthy"
-        assert len(running.processes()) == count
+        wait_for(lambda: complete(running, count))
 
 
 def in_container(running, word):
@@ -246,14 +249,14 @@ def test_limits_and_workers_are_said_at_the_start(image):
     """cgroup v1 or v2, whichever this machine has."""
     with container("--cpus", "1.5", "--memory", "512m") as running:
         assert "2 workers: 1.5 CPUs, 512 MiB" in running.messages()[0]
-        assert len(find(running, "gunicorn worker")) == 2
+        wait_for(lambda: len(find(running, "gunicorn worker")) == 2)
     with container("--memory", "140m") as running:
         assert "1 workers: " in running.messages()[0]
-        assert len(find(running, "gunicorn worker")) == 1
+        wait_for(lambda: len(find(running, "gunicorn worker")) == 1)
 
 
 def test_gunicorn_arguments_win(image):
     with container(GUNICORN_CMD_ARGS="--workers 3 --threads 2", WEB_CONCURRENCY="1") as running:
         assert "3 workers: GUNICORN_CMD_ARGS" in running.messages()[0]
         assert f"{3 * 2 * WAITING_PER_THREAD} requests at a time" in running.messages()[0]
-        assert len(find(running, "gunicorn worker")) == 3
+        wait_for(lambda: len(find(running, "gunicorn worker")) == 3)

@@ -242,6 +242,7 @@ def test_a_prestart_that_fails_ends_the_container(project):
 
 def test_nothing_is_left_after_a_stop(project):
     with stack(project, APP_MODULE="hello:app") as running:
+        wait_complete(running)
         pids = [process["pid"] for process in running.processes()]
         assert running.stop() == 0
         assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
@@ -270,7 +271,7 @@ def test_memory_and_descriptors_do_not_grow_with_restarts(project):
             old = find(running, "gunicorn master")[0]
             os.kill(old, signal.SIGKILL)
             wait_for(lambda old=old: find(running, "gunicorn master") not in ([], [old]) and running.answers(), 5)
-        assert descriptors() == before
+        wait_for(lambda: descriptors() == before)
         assert threading.active_count() < 50
 
 

@@ -10,7 +10,7 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.running import Stack, stack
+from tests.running import Stack, stack, wait_for
 
 
 def workers(running: Stack) -> list[int]:
@@ -45,7 +45,7 @@ def test_gunicorn_listens_on_a_socket_for_its_own_user_and_group(running_stack):
 
 
 def test_two_workers_serve(running_stack):
-    assert len(workers(running_stack)) == 2
+    wait_for(lambda: len(workers(running_stack)) == 2)
 
 
 def test_every_worker_sees_the_same_items():
