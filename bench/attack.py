@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.attack_connections import RATES
 from bench.attack_report import write_report
 from tests.running import IMAGE, ROOT, Container, descendants, docker, free_port, wait_for
 
@@ -35,8 +36,6 @@ SLOWHTTPTEST = {
     "slowhttptest -B": ["-B", "-i", "5", "-s", "8192", "-t", "PUT"],
     "slowhttptest -X": ["-X", "-n", "5", "-w", "512", "-y", "1024", "-z", "32"],
 }
-# new connections a second. Each reader is a request for an item of 66 kB: more of them is not a slow attack but load
-RATE, READ_RATE = 2000, 300
 QUIET = "none"
 CONTROL = """
 from flask import Flask, request
@@ -131,16 +130,15 @@ def background(command: list[str], seconds: float) -> Iterator[subprocess.Popen[
 
 
 def own_attack(mode: str, port: int, connections: int, seconds: float, path: str) -> list[str]:
-    rate = READ_RATE if mode == "read" else RATE
     command = [sys.executable, "-m", "bench.attack_connections", mode, str(port), str(connections), str(seconds)]
-    return [*command, "--rate", str(rate), "--path", path]
+    return [*command, "--path", path]
 
 
 def slowhttptest(options: list[str], port: int, connections: int, seconds: float, path: str) -> list[str]:
     url = f"http://127.0.0.1:{port}{path}"
     return [
         "nice", "-n", "10", "slowhttptest", *options, "-v", "1", "-u", url,
-        "-c", str(connections), "-r", str(READ_RATE if "-X" in options else RATE), "-l", str(int(seconds)), "-p", "5",
+        "-c", str(connections), "-r", str(RATES["read" if "-X" in options else "body"]), "-l", str(int(seconds)), "-p", "5",
     ]  # fmt: skip
 
 
@@ -163,7 +161,7 @@ def attack_image(connections: int, seconds: float) -> list[Phase]:
         pid = int(running.inspect("State.Pid"))
         phases.append(measure("this image", QUIET, pid, good, seconds))
         for name in (*OWN, *SLOWHTTPTEST):
-            ramp = connections / (READ_RATE if name in ("read", "slowhttptest -X") else RATE)
+            ramp = connections / RATES["read" if name in ("read", "slowhttptest -X") else "body"]
             for target, path in ((another, paths[1]), (running, paths[0])):
                 elsewhere = target is another
                 command = attack_command(name, target.port, connections, ramp + seconds + 2, path)

@@ -15,6 +15,8 @@ from collections import Counter
 from dataclasses import dataclass
 
 LOOPBACK = "127.0.0.1"
+# new connections a second. Each reader is a request for a large answer: more of them is not a slow attack but load
+RATES = {"header": 2000, "body": 2000, "read": 300}
 HEADER = b"GET /item HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
 BODY = b"PUT /item HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 60000\r\n\r\n{"
 READ = b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -148,20 +150,20 @@ def allow_files(count: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("mode", choices=("header", "body", "read"))
+    parser.add_argument("mode", choices=tuple(RATES))
     parser.add_argument("port", type=int)
     parser.add_argument("count", type=int)
     parser.add_argument("seconds", type=float)
     parser.add_argument("--host", default=LOOPBACK, help="a container's address")
     parser.add_argument("--interval", type=float, default=3, help="seconds between two bytes")
-    parser.add_argument("--rate", type=int, default=2000, help="new connections a second")
+    parser.add_argument("--rate", type=int, help=f"new connections a second ({RATES})")
     parser.add_argument("--path", default="/item?limit=100", help="what readers ask for")
     options = parser.parse_args()
     allow_files(options.count)
     # an attacker has machines of its own; this one is shared with the service
     os.nice(10)
-    address = (options.host, options.port)
-    attack = Attack(options.mode, address, options.count, options.interval, options.rate, options.path)
+    address, rate = (options.host, options.port), options.rate or RATES[options.mode]
+    attack = Attack(options.mode, address, options.count, options.interval, rate, options.path)
     print(attack.run(options.seconds))
 
 

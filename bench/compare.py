@@ -25,6 +25,7 @@ from pathlib import Path
 from statistics import median
 
 from bench import figures, plot
+from bench.attack_connections import RATES
 from bench.figures import ROOT
 from bench.peers import containers, report
 from bench.peers.containers import Container, Limits, docker
@@ -130,14 +131,10 @@ def parse() -> argparse.Namespace:
 @contextmanager
 def slow_clients(address: str, kind: str, count: int, path: str) -> Iterator[None]:
     """While so many clients do something byte by byte, one a second."""
-    # each reader is a request for a large answer as well: more at once is not a slow attack but load
-    rate, ramp = (300, count / 300) if kind == "read" else (2000, 2)
     command = [sys.executable, "-m", "bench.attack_connections", kind, "80", str(count), "60", "--host", address]
-    attackers = subprocess.Popen(
-        [*command, "--interval", "1", "--rate", str(rate), "--path", path], cwd=ROOT, stdout=subprocess.DEVNULL
-    )
+    attackers = subprocess.Popen([*command, "--interval", "1", "--path", path], cwd=ROOT, stdout=subprocess.DEVNULL)
     try:
-        time.sleep(ramp + 1)
+        time.sleep(count / RATES[kind] + 2)
         yield
     finally:
         attackers.kill()

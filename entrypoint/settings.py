@@ -20,7 +20,8 @@ WAITING_PER_THREAD = 16
 # connections that may wait on Gunicorn's socket
 BACKLOG = 2048
 CONNECTIONS = 16_384
-# what a connection costs Nginx at most: one that does not read a large answer (a header or a body: 10 and 23 KiB)
+# what a connection costs Nginx whose client does not read a large answer; a header or a body that does not end: 10 and
+# 23 KiB (bench/attack.py)
 CONNECTION_MEMORY = 40 * 1024
 
 _MODULE = r"[A-Za-z_][\w.]*(:[A-Za-z_][\w.]*(\(.*\))?)?"

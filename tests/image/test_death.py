@@ -234,14 +234,14 @@ def test_clients_that_do_not_read_leave_nginx_its_memory(image):
     """There are no more connections than memory holds, even if each has an answer that nobody takes."""
     with container("--memory", "256m", "--memory-swap", "256m", host=True) as running:
         large = running.api("PUT", "/item", {"title": "large", "content": "€" * 65_536}).headers["Location"]
-        before = find(running, "nginx worker")
+        before = set(find(running, "nginx worker"))
         attack = [sys.executable, "-m", "bench.attack_connections", "read", str(running.port), "10000", "15"]
         done = subprocess.run(
             [*attack, "--rate", "600", "--path", large], cwd=ROOT, capture_output=True, text=True, timeout=60
         )
         most = int(re.search(r"at_most=(\d+)", done.stdout)[1])
         assert most > 2_000, done
-        assert find(running, "nginx worker") == before
+        assert before <= set(find(running, "nginx worker"))
         wait_for(running.answers)
 
 

@@ -35,8 +35,7 @@ def target():
 def attacked(mode: str, port: int, count: int, path: str) -> Iterator[None]:
     """While that many connections of the kind are open."""
     command = [sys.executable, "-m", "bench.attack_connections", mode, str(port), str(count), "60"]
-    rate = 300 if mode == "read" else 2000
-    options = ["--rate", str(rate), "--interval", "1", "--path", path]
+    options = ["--interval", "1", "--path", path]
     attackers = subprocess.Popen([*command, *options], cwd=ROOT, stdout=subprocess.DEVNULL)
     try:
         wait_for(lambda: connections(port) >= count, 30, f"{count} connections are open")
