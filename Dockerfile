@@ -8,20 +8,18 @@ FROM $BASE_IMAGE AS base
 ARG APT_PACKAGES=""
 # Security updates that are newer than the base image come along, and so no version is pinned.
 # Nginx's package wants iproute2 only to look for a free port while it is installed: an empty package stands for it
-# and for the ten that come with it (8 MB). Python's own tests and help texts are another 2 MB.
+# and for the ten that come with it (8 MB), and later for debconf, which asks questions of whoever installs packages.
 # hadolint ignore=DL3008
-RUN mkdir -p /tmp/no-iproute2/DEBIAN \
- && printf '%s\n' 'Package: no-iproute2' 'Version: 1' 'Architecture: all' 'Provides: iproute2' \
-      'Maintainer: nobody <nobody@localhost>' 'Description: stands for iproute2, which nginx needs only while it is installed' \
-      >/tmp/no-iproute2/DEBIAN/control \
- && dpkg-deb --build /tmp/no-iproute2 /tmp/no-iproute2.deb \
+RUN mkdir -p /tmp/stand-in/DEBIAN \
+ && printf '%s\n' 'Package: stand-in' 'Version: 1' 'Architecture: all' 'Provides: iproute2, debconf-2.0' \
+      'Maintainer: nobody <nobody@localhost>' 'Description: stands for packages that are needed only while others are installed' \
+      >/tmp/stand-in/DEBIAN/control \
+ && dpkg-deb --build /tmp/stand-in /tmp/stand-in.deb \
  && apt-get update \
  && DEBIAN_FRONTEND=noninteractive apt-get upgrade -y --no-install-recommends \
  && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
-      /tmp/no-iproute2.deb nginx python3 libcap2-bin $APT_PACKAGES \
- && rm -rf /usr/lib/python3*/test /usr/lib/python3*/pydoc_data /tmp/no-iproute2* \
-      /var/lib/apt/lists/* /var/cache/debconf/*-old /var/cache/ldconfig/aux-cache /var/lib/dpkg/*-old \
- && find /var/log -type f -delete
+      /tmp/stand-in.deb nginx python3 libcap2-bin $APT_PACKAGES \
+ && rm -rf /tmp/stand-in* /var/lib/apt/lists/*
 # The same Nginx with the right to bind port 80 where users have none (AWS Fargate). A copy, because the kernel
 # refuses to run a file with a capability that the container was denied, and elsewhere none is needed.
 RUN cp /usr/sbin/nginx /usr/local/sbin/nginx-privileged \
@@ -53,7 +51,25 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 # whatever the umask of the checkout was, the container's user reads the files
 RUN chmod -R a+rX /app && cp -r entrypoint /opt/venv/lib/python3*/site-packages/ && python3 -m compileall -q -j 0 /opt/venv /app
 
-FROM base
+FROM base AS runtime
+# What runs installs nothing, and nobody logs in: the programs for that go, among them all that are setuid, and what only
+# they need. What APT_PACKAGES names, and what another package depends on, stays.
+# hadolint ignore=DL4006
+RUN purge() { printf '%s\n' "$@" | grep -vxF "$(printf '%s\n' $APT_PACKAGES)" \
+      | xargs dpkg --purge --force-remove-essential --force-remove-protected || true; } \
+ && purge login login.defs passwd libsemanage2 libsemanage-common libsepol2 libbsd0 \
+      util-linux mount libmount1 libblkid1 libsmartcols1 liblastlog2-2 \
+      libpam-runtime libpam-modules libpam-modules-bin libpam0g libaudit1 libaudit-common libcap-ng0 \
+ && purge apt libapt-pkg7.0 sqv libnettle8t64 libhogweed6t64 libseccomp2 libudev1 debian-archive-keyring \
+      diffutils perl-base debconf \
+ && rm -rf /etc/apt /var/lib/apt /var/cache/* /var/lib/dpkg/*-old /var/lib/dpkg/info/*.symbols /usr/share/info \
+      /usr/lib/python3*/test /usr/lib/python3*/lib-dynload/_test* /usr/lib/python3*/pydoc_data \
+ && find /var/log -type f -delete
+
+# the layers of the base image would keep what is gone
+FROM scratch
+# hadolint ignore=DL3067
+COPY --from=runtime / /
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /app /app
 # directories that the application may write, such as "/app/instance"

@@ -23,7 +23,7 @@ LAYOUTS = {
     "own_pins": ({"APP_MODULE": "main:app"}, "flask=2.3.3 werkzeug=2.3.8 gunicorn=23.0.0"),
     "legacy": ({"APP_MODULE": "shop:app", "WRITABLE_DIRECTORIES": "/app/instance"}, "legacy at http://127.0.0.1:"),
     "html": ({"APP_MODULE": "web:app"}, "<h1>html"),
-    "migrations": ({"APP_MODULE": "archive:app", "APT_PACKAGES": "libmagic1t64"}, "0 files"),
+    "migrations": ({"APP_MODULE": "archive:app", "APT_PACKAGES": "libmagic1t64 util-linux"}, "0 files"),
 }
 
 # by the layout "migrations", in its prestart.sh

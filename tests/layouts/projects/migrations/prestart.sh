@@ -1,2 +1,2 @@
 export DATABASE="${DATABASE:-/tmp/files.sqlite}"
-flask --app archive init-db
+flock "$DATABASE.lock" flask --app archive init-db
