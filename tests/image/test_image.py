@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from tests.api import http_api
-from tests.running import IMAGE, ROOT, container, docker, wait_for
+from tests.running import IMAGE, container, docker, wait_for
 
 pytestmark = pytest.mark.docker
 
@@ -91,7 +91,9 @@ def test_health_checks_are_not_logged_and_requests_are(running):
     assert not [line for line in running.log() if line.get("path") == "/ping"]
 
 
-@pytest.mark.parametrize("program", ["pip", "pip3", "gcc", "cc", "g++", "make", "curl", "wget", "apt-get", "perl", "su", "mount"])
+@pytest.mark.parametrize(
+    "program", ["pip", "pip3", "gcc", "cc", "g++", "make", "curl", "wget", "apt-get", "perl", "su", "mount"]
+)
 def test_it_has_no_tools(image, program):
     done = subprocess.run(["docker", "run", "--rm", "--entrypoint", "sh", IMAGE, "-c", f"command -v {program}"])
     assert done.returncode != 0
