@@ -142,5 +142,5 @@ class _JsonResponse(Response):
 
 
 def _json_response(document: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    body = json.dumps(document, ensure_ascii=False).encode()
+    body = json.dumps(document, ensure_ascii=False).encode() + b"\n"
     return _JsonResponse(body, status, headers, content_type="application/json")

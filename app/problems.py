@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
 from flask import Flask, Response, g, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,9 @@ def problem_response(problem: Problem) -> Response:
     }
     if problem.errors:
         document["errors"] = [{"pointer": pointer, "detail": detail} for pointer, detail in problem.errors]
-    return Response(json.dumps(document), problem.status, problem.headers, content_type="application/problem+json")
+    return Response(
+        json.dumps(document) + "\n", problem.status, problem.headers, content_type="application/problem+json"
+    )
 
 
 def init_app(app: Flask) -> None:
@@ -72,7 +74,13 @@ def init_app(app: Flask) -> None:
     @app.errorhandler(HTTPException)
     def http_exception(error: HTTPException) -> Response:
         headers = {name: value for name, value in error.get_headers() if name not in ("Content-Type", "Location")}
-        return problem_response(Problem(error.code or 500, error.description or "", headers=headers))
+        detail = error.description or ""
+        if detail == NotFound.description:
+            detail = f"Nothing is at {request.path}; {request.root_path}/openapi.json lists what there is."
+        elif isinstance(error, MethodNotAllowed) and error.valid_methods:
+            allowed = ", ".join(sorted(error.valid_methods))
+            detail = f"{request.method} is not allowed at {request.path}; allowed: {allowed}."
+        return problem_response(Problem(error.code or 500, detail, headers=headers))
 
     @app.errorhandler(Exception)
     def unexpected(error: Exception) -> Response:

@@ -323,13 +323,21 @@ def test_a_body_of_two_mebibytes_is_a_413(call):
 @pytest.mark.parametrize("method", ["PATCH", "LINK", "ITEM"])
 def test_another_method_is_a_405_that_says_which_are_allowed(call, method):
     answer = call(method, UNKNOWN)
-    problem(answer, 405)
+    detail = problem(answer, 405)["detail"]
+    assert detail.startswith(f"{method} is not allowed at ")
+    assert detail.endswith("; allowed: DELETE, GET, HEAD, OPTIONS, POST, PUT.")
     assert {"GET", "PUT", "POST", "DELETE"} <= {word.strip() for word in answer.headers["Allow"].split(",")}
 
 
 @pytest.mark.parametrize("suffix", ["s", "/", f"{UNKNOWN}/x", f"{UNKNOWN}/", "/%2e%2e/ping/x"])
 def test_an_unknown_path_is_a_404(call, suffix):
-    problem(call("GET", suffix), 404)
+    assert problem(call("GET", suffix), 404)["detail"].startswith("Nothing is at /")
+
+
+def test_every_body_ends_its_line(call):
+    """For those who read it in a terminal."""
+    answers = [call("PUT", "", ITEM), call("GET", ""), call("PATCH", ""), call("GET", "/1"), call("GET", "/a/b")]
+    assert {answer.body[-1:] for answer in answers} == {b"\n"}
 
 
 def test_head_is_get_without_a_body(call):

@@ -108,6 +108,7 @@ def assert_problem(response: Response, status: int) -> dict[str, Any]:
     """It is a problem document (RFC 9457) with the id that the header has; returns it."""
     assert response.status == status, response
     assert response.get("content-type") == "application/problem+json"
+    assert response.body.endswith(b"}\n")
     document = response.json
     assert set(document) == {"type", "title", "status", "detail", "request_id"}
     assert document["status"] == status
