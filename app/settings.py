@@ -48,7 +48,9 @@ class Settings:
             # the container's run-time directory is on /dev/shm; without the container, every process tree has its own
             item_store_directory=variables.get("RUN_DIR") or tempfile.mkdtemp(prefix="items-"),
             table_name=environment.text(
-                "TABLE_NAME", pattern=_TABLE, allowed="the name of a DynamoDB table, or its ARN without an index"
+                "TABLE_NAME",
+                pattern=_TABLE,
+                allowed="the name of a DynamoDB table (3 to 255 letters, digits, _ . -), or its ARN without an index",
             ),
             # boto3 itself reads only the second
             aws_region=environment.text(

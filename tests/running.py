@@ -81,10 +81,12 @@ class Stack(Running):
     """supervisord, Nginx and Gunicorn as processes, with the project's own files, on a free port.
 
     Starts in `project` (a directory with the container's files); standard output and error are kept in files, unless
-    standard error is given as a descriptor.
+    one of them is given as a descriptor.
     """
 
-    def __init__(self, project: Path = ROOT, stderr: int | None = None, **environment: str) -> None:
+    def __init__(
+        self, project: Path = ROOT, stdout: int | None = None, stderr: int | None = None, **environment: str
+    ) -> None:
         self.port = int(port) if (port := environment.get("PORT", "")).isdigit() else free_port()
         self.base = f"http://127.0.0.1:{self.port}"
         self.run_dir = Path(tempfile.mkdtemp(prefix="t-", dir="/dev/shm"))
@@ -97,16 +99,22 @@ class Stack(Running):
             "PORT": str(self.port),
             "RUN_DIR": str(self.run_dir / "run"),
         }
-        with self.stdout.open("wb") as stdout, self.stderr.open("wb") as error:
+        with self.stdout.open("wb") as output, self.stderr.open("wb") as error:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "entrypoint"],
                 cwd=project,
                 env=variables | environment,
                 stdin=subprocess.DEVNULL,
-                stdout=stdout,
+                stdout=output if stdout is None else stdout,
                 stderr=error if stderr is None else stderr,
                 start_new_session=True,
             )
+
+    def __enter__(self) -> Stack:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.remove()
 
     def wait_ready(self) -> Stack:
         wait_for(lambda: self.answers() or self.process.poll() is not None, START_SECONDS, "the stack answers")
