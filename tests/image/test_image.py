@@ -91,12 +91,10 @@ def test_health_checks_are_not_logged_and_requests_are(running):
     assert not [line for line in running.log() if line.get("path") == "/ping"]
 
 
-@pytest.mark.parametrize(
-    "program", ["pip", "pip3", "gcc", "cc", "g++", "make", "curl", "wget", "apt-get", "perl", "su", "mount"]
-)
-def test_it_has_no_tools(image, program):
-    done = subprocess.run(["docker", "run", "--rm", "--entrypoint", "sh", IMAGE, "-c", f"command -v {program}"])
-    assert done.returncode != 0
+def test_it_has_no_tools(image):
+    programs = "pip pip3 gcc cc g++ make curl wget apt-get perl su mount"
+    script = f"for program in {programs} sh; do command -v $program; done; true"
+    assert docker("run", "--rm", "--entrypoint", "sh", IMAGE, "-c", script) == "/usr/bin/sh"
 
 
 def test_it_has_no_tests_and_no_pip(image):
