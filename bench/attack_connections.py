@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 LOOPBACK = "127.0.0.1"
 # new connections a second. Each reader is a request for a large answer: more of them is not a slow attack but load
-RATES = {"header": 2000, "body": 2000, "read": 300}
+RATES = {"header": 2000, "body": 2000, "read": 200}
 HEADER = b"GET /item HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
 BODY = b"PUT /item HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 60000\r\n\r\n{"
 READ = b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n"
