@@ -8,12 +8,15 @@ from collections.abc import Callable, Mapping
 from wsgiref.types import WSGIEnvironment
 
 from flask import Blueprint, Response, request
-from werkzeug.datastructures import Headers
+from werkzeug.datastructures import Headers, MultiDict
 
 from . import payload
 from .payload import Preconditions
 from .problems import Problem, problem_response
 from .stores import ConditionFailed, Item, NotFound, Store, StoreFull, StoreTimeout, StoreUnavailable, new_version
+
+NO_QUERY: MultiDict[str, str] = MultiDict()
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def create_collection(path: str, store: Store, owner: Callable[[], str]) -> Blueprint:
@@ -34,7 +37,7 @@ def create_collection(path: str, store: Store, owner: Callable[[], str]) -> Blue
     def create(id: str | None) -> Response:
         user = owner()
         fields, body_id = payload.read_fields(request)
-        named = payload.read_id(id, *_query_values("id"), body_id)
+        named = payload.read_id(id, *_query().getlist("id"), body_id)
         payload.require_fields(fields)
         preconditions = Preconditions(request)
         item = Item(named or str(uuid.uuid4()), fields["title"], fields["content"], new_version())
@@ -57,9 +60,10 @@ def create_collection(path: str, store: Store, owner: Callable[[], str]) -> Blue
     @route("GET")
     def read(id: str | None) -> Response:
         user = owner()
-        wanted = payload.read_id(id, *_query_values("id"))
-        limit = payload.read_limit(_query_values("limit"))
-        after = payload.read_cursor(_query_values("cursor"))
+        query = _query()
+        wanted = payload.read_id(id, *query.getlist("id"))
+        limit = payload.read_limit(query.getlist("limit"))
+        after = payload.read_cursor(query.getlist("cursor"))
         preconditions = Preconditions(request)
         if wanted is None:
             return page(user, limit, after)
@@ -81,14 +85,14 @@ def create_collection(path: str, store: Store, owner: Callable[[], str]) -> Blue
     def update(id: str | None) -> Response:
         user = owner()
         fields, body_id = payload.read_fields(request)
-        wanted = payload.require_id(payload.read_id(id, *_query_values("id"), body_id))
+        wanted = payload.require_id(payload.read_id(id, *_query().getlist("id"), body_id))
         return _item_response(store.update(user, wanted, fields, Preconditions(request).for_existing()))
 
     @route("DELETE")
     def delete(id: str | None) -> Response:
         user = owner()
         body_id = payload.read_fields(request)[1] if request.content_length else None
-        wanted = payload.require_id(payload.read_id(id, *_query_values("id"), body_id))
+        wanted = payload.require_id(payload.read_id(id, *_query().getlist("id"), body_id))
         store.delete(user, wanted, Preconditions(request).for_existing())
         return Response(status=204)
 
@@ -97,8 +101,8 @@ def create_collection(path: str, store: Store, owner: Callable[[], str]) -> Blue
     return blueprint
 
 
-def _query_values(name: str) -> list[str]:
-    return request.args.getlist(name) if request.query_string else []
+def _query() -> MultiDict[str, str]:
+    return request.args if request.query_string else NO_QUERY
 
 
 def _problem_of(error: Exception) -> Problem:
@@ -142,5 +146,5 @@ class _JsonResponse(Response):
 
 
 def _json_response(document: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    body = json.dumps(document, ensure_ascii=False).encode() + b"\n"
+    body = _encode(document).encode() + b"\n"
     return _JsonResponse(body, status, headers, content_type="application/json")

@@ -164,8 +164,9 @@ class Preconditions:
     """
 
     def __init__(self, request: Request) -> None:
-        self.if_match = _entity_tags("If-Match", request.environ.get("HTTP_IF_MATCH"), weak=False)
-        self.if_none_match = _entity_tags("If-None-Match", request.environ.get("HTTP_IF_NONE_MATCH"), weak=True)
+        environ = request.environ
+        self.if_match = _entity_tags("If-Match", environ.get("HTTP_IF_MATCH"), weak=False)
+        self.if_none_match = _entity_tags("If-None-Match", environ.get("HTTP_IF_NONE_MATCH"), weak=True)
 
     def for_existing(self) -> Condition:
         """The condition for a write to an item that must be there, which is what `*` speaks of."""

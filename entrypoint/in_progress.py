@@ -62,8 +62,8 @@ class InProgress:
         """A WSGI application that knows the client's address, and whose requests are in the log and in here."""
 
         def wrapped(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
-            # a unix socket has no address; Nginx has set this header whatever the client sent
-            environ["REMOTE_ADDR"] = environ.get("HTTP_X_REAL_IP", "")
+            # a unix socket has no address; Nginx has set this header to one, whatever the client sent
+            environ["REMOTE_ADDR"] = environ["HTTP_X_REAL_IP"] = environ.get("HTTP_X_FORWARDED_FOR", "")
             current.id = environ.get("HTTP_X_REQUEST_ID")
             if self._queue.too_late(environ):
                 start_response("503 Service Unavailable", [("X-Accel-Redirect", "/__gunicorn/503")])

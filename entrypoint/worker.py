@@ -15,6 +15,13 @@ from gunicorn.http.errors import ParseException
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 
+class Connection(socket.socket):
+    """Blocks from the start: gthread says so three times a request, and gives way to other threads each time."""
+
+    def setblocking(self, flag: bool) -> None:
+        pass
+
+
 class Worker(ThreadWorker):
     """Each thread takes a connection from the socket when it is free, answers one request, and closes it.
 
@@ -49,13 +56,15 @@ class Worker(ThreadWorker):
     def serve(self, listener: socket.socket) -> None:
         while self.alive:
             try:
-                connection, _ = listener.accept()
+                # what accept() calls, which then makes a plain socket of it
+                descriptor, _ = listener._accept()  # type: ignore[attr-defined]
             except BlockingIOError:
                 continue
             except OSError:
                 self.log.exception("no connection could be accepted")
                 time.sleep(0.5)
                 continue
+            connection = Connection(socket.AF_UNIX, socket.SOCK_STREAM, 0, descriptor)
             conn = TConn(self.cfg, connection, "", self.cfg.bind[0])
             # Nginx connects when it has something to send
             conn.data_ready = True
