@@ -235,7 +235,7 @@ def test_clients_that_do_not_read_leave_nginx_its_memory(image):
     with container("--memory", "256m", "--memory-swap", "256m", host=True) as running:
         large = running.api("PUT", "/item", {"title": "large", "content": "€" * 65_536}).headers["Location"]
         before = set(find(running, "nginx worker"))
-        attack = [sys.executable, "-m", "bench.attack_connections", "read", str(running.port), "10000", "15"]
+        attack = [sys.executable, "-m", "bench.attack_connections", "read", str(running.port), "10000", "10"]
         done = subprocess.run(
             [*attack, "--rate", "600", "--path", large], cwd=ROOT, capture_output=True, text=True, timeout=60
         )
