@@ -28,6 +28,10 @@ def missing_engine() -> str | None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        # they share this machine's engine and CPUs, so only what runs in pytest's process runs beside them
+        if "unit" not in item.path.parent.parts:
+            item.add_marker(pytest.mark.xdist_group("programs"))
     needing = [item for item in items if item.get_closest_marker("docker")]
     reason = missing_engine() if needing else None
     if reason and os.environ.get("REQUIRE_DOCKER") == "1":
