@@ -26,7 +26,7 @@ deploy: .venv/installed
 
 test: .venv/installed
 	@local/nginx-installed
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+	@$(BIN)/python -m pytest -n 2
 
 lint: .venv/installed
 	@$(BIN)/ruff format --check .

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.api import Api, app_api
 from tests.running import IMAGE, ROOT, Container, Stack, docker
@@ -27,11 +28,19 @@ def missing_engine() -> str | None:
     return None if done.returncode == 0 else "no Docker engine answers"
 
 
+class Scheduling(LoadScopeScheduling):
+    """Tests that start programs share this machine's engine and CPUs: one after the other, with tests/unit beside them."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid if nodeid.startswith("tests/unit/") else "programs"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return Scheduling(config, log)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    for item in items:
-        # they share this machine's engine and CPUs, so only what runs in pytest's process runs beside them
-        if "unit" not in item.path.parent.parts:
-            item.add_marker(pytest.mark.xdist_group("programs"))
     needing = [item for item in items if item.get_closest_marker("docker")]
     reason = missing_engine() if needing else None
     if reason and os.environ.get("REQUIRE_DOCKER") == "1":
