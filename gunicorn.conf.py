@@ -68,7 +68,7 @@ def pre_fork(server, worker):
 
 def post_worker_init(worker):
     """This worker is ready: Nginx's start waits for the first process that has the FIFO open to write."""
-    # Gunicorn looks each setting up by a function of its own, thirty times a request: 7 % of one
+    # Gunicorn looks each setting up by a function of its own, thirty times a request
     vars(worker.cfg).update({name: setting.get() for name, setting in worker.cfg.settings.items()})
     worker.in_progress = InProgress(worker)
     worker.fate[:] = b"r"

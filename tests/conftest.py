@@ -35,7 +35,6 @@ class Scheduling(LoadScopeScheduling):
         return nodeid if nodeid.startswith("tests/unit/") else "programs"
 
 
-@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
     return Scheduling(config, log)
 

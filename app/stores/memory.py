@@ -212,7 +212,7 @@ class MemoryStore:
 
 
 def _turns() -> SimpleQueue[None]:
-    """A semaphore of CONNECTIONS; Python's own takes ten times as long."""
+    """A semaphore of CONNECTIONS in C; threading's is written in Python."""
     turns: SimpleQueue[None] = SimpleQueue()
     for _ in range(CONNECTIONS):
         turns.put(None)
