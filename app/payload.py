@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 import re
 import uuid
 from typing import Any, Literal
@@ -19,7 +20,10 @@ CONTENT_LENGTH = 65_536
 PAGE_DEFAULT, PAGE_MAXIMUM = 50, 100
 ERRORS_SHOWN = 20
 
-_LENGTHS = {"title": (1, TITLE_LENGTH), "content": (0, CONTENT_LENGTH)}
+_JSON = "application/json"
+_REQUIRED = {"title": (1, TITLE_LENGTH), "content": (0, CONTENT_LENGTH)}
+# read_id looks at an id
+_LENGTHS = {"id": (0, math.inf), **_REQUIRED}
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _ENTITY_TAG = re.compile(r'\s*(W/)?"([\x21\x23-\x7e\x80-\xff]*)"\s*')
 
@@ -47,10 +51,13 @@ def read_fields(request: Request) -> tuple[dict[str, str], str | None]:
     Raises Problem: 415 when the body is not declared as JSON, 400 when it is not JSON, 413 when it is too
     large, 422 when it is JSON but no item.
     """
-    if request.mimetype != "application/json" or request.mimetype_params.get("charset", "utf-8").lower() != "utf-8":
+    # what most send is not taken apart
+    if request.content_type != _JSON and (
+        request.mimetype != _JSON or request.mimetype_params.get("charset", "utf-8").lower() != "utf-8"
+    ):
         raise Problem(415, "The body must be JSON in UTF-8, with 'Content-Type: application/json'.")
     try:
-        value = _decoder.decode(request.get_data(cache=False).decode())
+        value = _decoder.decode(request.stream.read(request.content_length or -1).decode())
     except RecursionError:
         raise Problem(400, "The body is nested too deeply.") from None
     except UnicodeDecodeError as error:
@@ -66,33 +73,34 @@ def _fields(members: _Members) -> tuple[dict[str, str], str | None]:
     errors: list[tuple[str, str]] = []
     fields: dict[str, str] = {}
     for name, value in members:
-        pointer = "/" + name.replace("~", "~0").replace("/", "~1").encode(errors="replace").decode()
-        if name not in ("id", *_LENGTHS):
-            errors.append((pointer, "is not a field of an item; allowed: id, title, content"))
+        if name not in _LENGTHS:
+            error = "is not a field of an item; allowed: id, title, content"
         elif name in fields:
-            errors.append((pointer, "stands more than once"))
+            error = "stands more than once"
         elif not isinstance(value, str):
-            errors.append((pointer, f"must be a string, not {_type_name(value)}"))
+            error = f"must be a string, not {_type_name(value)}"
         else:
             fields[name] = value
-            errors.extend((pointer, detail) for detail in _text_errors(name, value))
+            error = _text_error(value, *_LENGTHS[name])
+        if error:
+            pointer = "/" + name.replace("~", "~0").replace("/", "~1").encode(errors="replace").decode()
+            errors.append((pointer, error))
     if errors:
         raise _not_an_item(errors[:ERRORS_SHOWN])
     return fields, fields.pop("id", None)
 
 
-def _text_errors(name: str, value: str) -> list[str]:
+def _text_error(value: str, low: float, high: float) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        return ["has a lone surrogate, which is not a character"]
-    low, high = _LENGTHS.get(name, (0, len(value)))
-    return [] if low <= len(value) <= high else [f"must have {low} to {high} characters, not {len(value)}"]
+        return "has a lone surrogate, which is not a character"
+    return "" if low <= len(value) <= high else f"must have {low} to {high} characters, not {len(value)}"
 
 
 def require_fields(fields: dict[str, str]) -> None:
     """Raises Problem 422 unless all that an item needs is there."""
-    missing = [name for name in _LENGTHS if name not in fields]
+    missing = [name for name in _REQUIRED if name not in fields]
     if missing:
         raise _not_an_item([(f"/{name}", "is required") for name in missing])
 

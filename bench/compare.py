@@ -3,17 +3,17 @@
 python -m bench.compare            all of it, in less than 25 minutes
 python -m bench.compare --quick    a look at whether everything works, in less than two minutes once the images are built
 
-Needs a Docker engine and wrk. Containers share the CPUs and the memory that one of them may use; the load and the stub of
-AWS have the other CPUs where there are any.
+Needs a Docker engine. Containers share the CPUs and the memory that one of them may use; the load and the stub of AWS have
+the other CPUs where there are any.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -29,7 +29,7 @@ from bench.attack_connections import RATES
 from bench.figures import ROOT
 from bench.peers import containers, report
 from bench.peers.containers import Container, Limits, docker
-from bench.peers.load import Closed, Request, closed_loop, open_loop
+from bench.peers.load import Closed, Request, closed_loop, open_loop, start_wrk
 from bench.peers.tokens import make_token
 
 SEED, LARGE = (f"00000000-0000-4000-8000-00000000000{n}" for n in (1, 2))
@@ -92,12 +92,11 @@ class Figures:
 def main() -> None:
     options = parse()
     plan = QUICK if options.quick else FULL
-    if not shutil.which("wrk"):
-        sys.exit("wrk is missing: apt-get install wrk")
     begun = time.monotonic()
-    limits = Limits(options.cpus, options.memory, keep_apart(options.cpus) if options.pin else "")
+    theirs, others = keep_apart(options.cpus)
+    limits = Limits(options.cpus, options.memory, theirs)
     images = build(options.image)
-    bench = Bench(plan, limits, images, options.only)
+    bench = Bench(plan, limits, others, images, options.only)
     with containers.running(bench.containers):
         bench.start()
         for step in (bench.measure_loads, bench.measure_attacks, bench.measure_overload):
@@ -122,7 +121,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--output", metavar="DIRECTORY", help="where figures.md and figures.svg go (docs)")
     parser.add_argument("--cpus", default="1", help="CPUs of each container (1)")
     parser.add_argument("--memory", default="1g", help="memory of each container (1g)")
-    parser.add_argument("--pin", action="store_true", help="give the containers and the load CPUs of their own")
     parser.add_argument("--image", default="", help="measure this image instead of building the checkout's")
     parser.add_argument("--only", default="", help="a regular expression of targets")
     return parser.parse_args()
@@ -145,14 +143,14 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def keep_apart(cpus: str) -> str:
-    """The CPU list of the containers; this process and its children are moved to the others."""
+def keep_apart(cpus: str) -> tuple[str, str]:
+    """The CPU lists of the containers and of all else, where this process is moved; both empty if there are too few."""
     have = sorted(os.sched_getaffinity(0))
-    count = max(1, round(float(cpus)))
+    count = max(1, math.ceil(float(cpus)))
     if count >= len(have):
-        sys.exit(f"--pin needs more CPUs than the {len(have)} there are")
+        return "", ""
     os.sched_setaffinity(0, have[count:])
-    return ",".join(map(str, have[:count]))
+    return ",".join(map(str, have[:count])), ",".join(map(str, have[count:]))
 
 
 def build(image: str) -> dict[str, str]:
@@ -185,8 +183,9 @@ def targets(images: Mapping[str, str], workers: int) -> dict[str, Target]:
 class Bench:
     """All containers of one run and their figures."""
 
-    def __init__(self, plan: Plan, limits: Limits, images: Mapping[str, str], only: str) -> None:
+    def __init__(self, plan: Plan, limits: Limits, others: str, images: Mapping[str, str], only: str) -> None:
         self.plan, self.limits, self.images, self.only = plan, limits, images, only
+        self.beside = ["--cpuset-cpus", others] if others else []
         self.token, self.keys = make_token(
             {"iss": ISSUER, "client_id": "bench", "token_use": "access", "sub": "11111111-1111-4111-8111-111111111111"}
         )
@@ -221,7 +220,8 @@ class Bench:
         }
 
     def start(self) -> None:
-        self.containers["stub"] = containers.start(self.images["stub"], environment={"JWKS": self.keys})
+        self.start_stub()
+        self.containers["wrk"] = start_wrk(self.beside)
         ours = containers.start(self.images["ours"], (), self.environment(), self.limits.options())
         self.containers["this image"] = ours
         containers.wait_for_200(f"http://{ours.address}/ping", ours)
@@ -235,6 +235,9 @@ class Bench:
                 )
         for name in self.targets:
             self.prepare(self.containers[name], self.figures[name])
+
+    def start_stub(self) -> None:
+        self.containers["stub"] = containers.start(self.images["stub"], (), {"JWKS": self.keys}, self.beside)
 
     def prepare(self, container: Container, figures: Figures) -> None:
         """The items that are read later, and the memory before anything else is."""
@@ -285,7 +288,7 @@ class Bench:
         container = self.containers[name]
         container.settle()
         before = container.cpu_us()
-        closed = closed_loop(container.address, request, connections, self.plan.seconds)
+        closed = closed_loop(self.containers["wrk"], container.address, request, connections, self.plan.seconds)
         return (container.cpu_us() - before) / max(1, closed.requests), closed
 
     def measure_attacks(self) -> None:
@@ -315,7 +318,7 @@ class Bench:
     def overload(self, name: str, request: Request) -> dict[str, float]:
         container, seconds = self.containers[name], self.plan.overload_seconds
         container.settle()
-        best = closed_loop(container.address, request, 32, max(1, seconds // 2)).rps
+        best = closed_loop(self.containers["wrk"], container.address, request, 32, max(1, seconds // 2)).rps
         container.settle()
         found = open_loop(container.address, request, 2 * best, seconds, patience=PATIENCE)
         self.recover(name)
@@ -335,7 +338,7 @@ class Bench:
         containers.wait_for_200(f"http://{self.containers[name].address}/ping", self.containers[name])
 
     def measure_starts(self) -> None:
-        self.containers["stub"] = containers.start(self.images["stub"], environment={"JWKS": self.keys})
+        self.start_stub()
         with containers.running({"stub": self.containers["stub"]}):
             for _ in range(self.plan.starts):
                 for name, target in self.targets.items():

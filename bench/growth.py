@@ -3,14 +3,13 @@
 python -m bench.growth             in about ten minutes; writes its tables into docs/figures.md
 python -m bench.growth --quick     in two
 
-Needs a Docker engine and wrk.
+Needs a Docker engine.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import resource
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from typing import NamedTuple
 from bench import compare, figures
 from bench.peers import containers
 from bench.peers.containers import Container, Limits, docker
-from bench.peers.load import Closed, Request, closed_loop
+from bench.peers.load import Closed, Request, closed_loop, start_wrk
 
 SMALL = "my content"
 LIMITS = Limits("2", "3g")
@@ -66,8 +65,8 @@ QUICK = Plan(1, 1, (100, 10_000), (10, 1_000), 3)
 class Growth:
     """The measurements: a method a table."""
 
-    def __init__(self, image: str, plan: Plan) -> None:
-        self.image, self.plan = image, plan
+    def __init__(self, image: str, plan: Plan, wrk: Container) -> None:
+        self.image, self.plan, self.wrk = image, plan, wrk
 
     @contextmanager
     def container(self, **environment: str) -> Iterator[Container]:
@@ -100,7 +99,7 @@ class Growth:
     ) -> tuple[float, Closed]:
         container.settle()
         before = container.cpu_us()
-        closed = closed_loop(container.address, request, connections, seconds, pause_ms)
+        closed = closed_loop(self.wrk, container.address, request, connections, seconds, pause_ms)
         return (container.cpu_us() - before) / max(1, closed.requests), closed
 
     def items(self) -> str:
@@ -142,9 +141,7 @@ class Growth:
             request = Request("GET", f"/item/{put(container, SMALL)}")
             for count in self.plan.connections:
                 pause, seconds = 1000 * count // RATE, self.plan.connection_seconds
-                # a port that was used stays closed for a minute: there are not enough for another round of these
-                repeats = self.plan.rounds if count < 10_000 else 1
-                rounds = [self.once(container, request, count, seconds, pause) for _ in range(repeats)]
+                rounds = [self.once(container, request, count, seconds, pause) for _ in range(self.plan.rounds)]
                 closed = [each for _, each in rounds]
                 cells = [
                     f"{median(cpu for cpu, _ in rounds):,.0f}",
@@ -198,12 +195,11 @@ def table(first: str, columns: list[str], rows: list[tuple[str, list[str]]]) -> 
 def main() -> None:
     options = parse()
     plan = QUICK if options.quick else FULL
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
     containers.build("bench-stub", figures.ROOT / "bench/peers", "--target", "stub")
     if not options.image:
         containers.build("bench-ours", figures.ROOT)
-    growth = Growth(options.image or "bench-ours", plan)
+    wrk = start_wrk()
+    growth = Growth(options.image or "bench-ours", plan, wrk)
     tables: Mapping[str, Callable[[], str]] = {
         "Items stored": growth.items,
         "Page size": growth.pages,
@@ -216,9 +212,10 @@ def main() -> None:
         f"`python -m bench.growth`, {figures.machine()}. CPU of the whole container, µs a request: medians of {plan.rounds} "
         f"rounds of {plan.seconds} s, 32 connections where nothing else is said; {LIMITS.cpus} CPUs.",
     ]
-    for title, measure in tables.items():
-        compare.say(title)
-        parts += [f"### {title}", measure(), WHY[title.split(",")[0]]]
+    with containers.running({"wrk": wrk}):
+        for title, measure in tables.items():
+            compare.say(title)
+            parts += [f"### {title}", measure(), WHY[title.split(",")[0]]]
     text = "\n\n".join(parts) + "\n"
     print(text)
     if not options.quick or options.output:

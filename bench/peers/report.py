@@ -15,7 +15,7 @@ Rows = Iterable[tuple[str, list[str]]]
 
 def setting(command: str, limits: Limits, seconds: float, versions: Mapping[str, str]) -> str:
     """When, on what and with what: the first paragraph."""
-    pinned = f", on CPU {limits.cpuset}, the load on the others" if limits.cpuset else ""
+    pinned = f", on CPU {limits.cpuset}; the load and the stub on the others" if limits.cpuset else ""
     return (
         f"`{command}`, {document.machine()}, {seconds / 60:.0f} minutes. "
         + ", ".join(f"{name} {version}" for name, version in versions.items())
