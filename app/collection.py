@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Callable, Mapping
 from wsgiref.types import WSGIEnvironment
 
@@ -40,7 +39,7 @@ def create_collection(path: str, store: Store, owner: Callable[[], str]) -> Blue
         named = payload.read_id(id, *_query().getlist("id"), body_id)
         payload.require_fields(fields)
         preconditions = Preconditions(request)
-        item = Item(named or str(uuid.uuid4()), fields["title"], fields["content"], new_version())
+        item = Item(named or store.new_id(), fields["title"], fields["content"], new_version())
         if preconditions.if_match is None:
             stored = store.create(user, item)
         else:

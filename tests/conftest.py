@@ -98,7 +98,8 @@ def _app(aws: Any, request: pytest.FixtureRequest) -> Iterator[Api]:
         api = app_api(create_app(Settings.from_environment({"RUN_DIR": directory, **aws.environment})))
         # answered when nothing is done in the background any more: boto3 copies the environment there, which fails when
         # pytest changes it for the next part of a test
-        assert api("GET", "/authenticated-item", headers={"Authorization": f"Bearer {aws.token('alice')}"}).status == 200
+        token = {"Authorization": f"Bearer {aws.token('alice')}"}
+        assert api("GET", "/authenticated-item", headers=token).status == 200
         yield api
 
 

@@ -79,6 +79,9 @@ class Store(Protocol):
     Any method may raise StoreUnavailable or StoreTimeout.
     """
 
+    def new_id(self) -> str:
+        """A new UUID, of the version that suits the store."""
+
     def create(self, owner: str, item: Item) -> Item:
         """Store `item` unless its id is taken; return the item that is there afterwards.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -22,6 +23,10 @@ class DynamoStore:
 
     def __init__(self, client: DynamoClient) -> None:
         self._client = client
+
+    def new_id(self) -> str:
+        # random: DynamoDB splits a busy key between its ids
+        return str(uuid.uuid4())
 
     def create(self, owner: str, item: Item) -> Item:
         self._client.operation.begin()
@@ -146,7 +151,7 @@ class NoTable:
     def _refuse(self, *_: object) -> Any:
         raise StoreUnavailable("There is no table. Set TABLE_NAME to the name of a DynamoDB table.")
 
-    create = read = page = update = delete = _refuse
+    new_id = create = read = page = update = delete = _refuse
 
 
 def _key(owner: str, id: str) -> dict[str, Any]:

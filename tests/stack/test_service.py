@@ -48,6 +48,14 @@ def test_two_workers_serve(running_stack):
     wait_for(lambda: len(workers(running_stack)) == 2)
 
 
+def test_gunicorn_gives_way_to_nginx_but_is_not_interrupted(running_stack):
+    policies = {(os.sched_getscheduler(pid), os.getpriority(os.PRIO_PROCESS, pid)) for pid in workers(running_stack)}
+    assert policies == {(os.SCHED_BATCH, 10)}
+    for process in running_stack.processes():
+        if process["argv"].startswith("nginx"):
+            assert os.sched_getscheduler(process["pid"]) == os.SCHED_OTHER
+
+
 def test_every_worker_sees_the_same_items():
     """1,000 items over 16 connections, a worker killed every 200 requests: what was answered with 201 is there."""
     with stack() as running:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import gc
+import io
 import weakref
 
+import pytest
 from flask import after_this_request
+from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 
 def test_functions_of_one_request_are_not_kept_for_ever(app):
@@ -39,3 +42,14 @@ def test_a_view_may_be_a_coroutine_function(app):
 
     assert app.test_client().get("/coroutine").text == "from a coroutine"
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize(("ends_by_itself", "status"), [(True, "201 CREATED"), (False, "400 BAD REQUEST")])
+def test_a_body_without_a_length_is_read_if_it_ends(app, ends_by_itself, status):
+    """A server that takes chunked bodies says so with wsgi.input_terminated; without it, reading might never end."""
+    body = io.BytesIO(b'{"title":"my title","content":"my content"}')
+    environ = EnvironBuilder("/item", method="PUT", input_stream=body, content_type="application/json").get_environ()
+    assert environ.pop("CONTENT_LENGTH")
+    if ends_by_itself:
+        environ["wsgi.input_terminated"] = True
+    assert run_wsgi_app(app, environ)[1] == status

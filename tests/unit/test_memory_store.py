@@ -98,6 +98,17 @@ def in_threads(count: int, body: Callable[[], object]) -> None:
             future.result()
 
 
+def test_new_ids_are_different_and_in_the_order_of_time(store):
+    before = time.time_ns() // 1_000_000
+    ids = [uuid.UUID(store.new_id()) for _ in range(1000)]
+    after = time.time_ns() // 1_000_000
+    assert len(set(ids)) == 1000
+    assert {(id.version, id.variant) for id in ids} == {(7, uuid.RFC_4122)}
+    times = [id.int >> 80 for id in ids]
+    assert times == sorted(times)
+    assert before <= times[0] <= times[-1] <= after
+
+
 @pytest.mark.parametrize("text", ["", "x" * 65_536, "\U0001f40d" * 65_536, "a\0b", "'; DROP TABLE item; --"])
 def test_item_comes_back_as_it_was(store: MemoryStore, text: str) -> None:
     created = store.create("me", item(text))
