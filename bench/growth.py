@@ -27,14 +27,14 @@ LIMITS = Limits("2", "3g")
 # requests a second, however many connections share them
 RATE = 500
 FILL = """
-import sys, uuid
+import sys
 from app.settings import Settings
 from app.stores import Item, new_version
 from app.stores.memory import MemoryStore
 settings = Settings.from_environment()
 store = MemoryStore(settings.item_store_directory, settings.item_store_size)
 for _ in range(int(sys.argv[1])):
-    store.create("SYSTEM", Item(str(uuid.uuid4()), "my title", sys.argv[2], new_version()))
+    store.create("SYSTEM", Item(store.new_id(), "my title", sys.argv[2], new_version()))
 """
 
 
