@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -96,6 +97,14 @@ def test_what_keeps_it_from_port_80_is_said(image, name):
             assert change in last["message"]
     finally:
         running.remove()
+
+
+def test_a_sandbox_that_refuses_scheduling_policies_is_good_enough(image, tmp_path):
+    profile = tmp_path / "seccomp.json"
+    refused = {"names": ["sched_setscheduler"], "action": "SCMP_ACT_ERRNO"}
+    profile.write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [refused]}))
+    with container("--security-opt", f"seccomp={profile}") as running:
+        assert running.api("PUT", "/item", {"title": "t", "content": ""}).status == 201
 
 
 def test_nobody_else_can_read_what_it_writes(image):
