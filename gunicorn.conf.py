@@ -1,7 +1,6 @@
 """Gunicorn's configuration. GUNICORN_CMD_ARGS wins over what stands here."""
 
 import collections
-import contextlib
 import gc
 import mmap
 import os
@@ -50,11 +49,6 @@ logger_class = request_logs.OnlyErrors
 logconfig_dict = request_logs.configuration(os.environ.get("LOG_LEVEL", "info").upper())
 sys.excepthook = request_logs.log_uncaught
 answers.install()
-
-# Nginx does not interrupt a request that is being carried out: fewer changes between the two, and fewer in the middle
-# of a write that others wait for. A sandbox may refuse that, and macOS does not know it; nothing else depends on it.
-with contextlib.suppress(OSError, AttributeError):
-    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 # while the application is loaded nothing becomes garbage: a tenth of the time (see gc.freeze in Python's manual)
 gc.disable()

@@ -1,6 +1,6 @@
 """Measures this image beside what people would use instead; prints a table, writes docs/figures.md and docs/figures.svg.
 
-python -m bench.compare            all of it, in less than 25 minutes
+python -m bench.compare            all of it, in half an hour
 python -m bench.compare --quick    a look at whether everything works, in less than two minutes once the images are built
 
 Needs a Docker engine. Containers share the CPUs and the memory that one of them may use; the load and the stub of AWS have
@@ -51,11 +51,10 @@ class Target:
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured."""
+    """How much is measured; `seconds` a round takes, by connections."""
 
-    connections: tuple[int, ...]
+    seconds: Mapping[int, int]
     rounds: int
-    seconds: int
     attacks: tuple[str, ...]
     slow_clients: int
     overload_rounds: int
@@ -64,8 +63,10 @@ class Plan:
     starts: int
 
 
-FULL = Plan((1, 32, 256), 5, 1, ("header", "body", "read"), 2000, 3, ("GET /item/<id>", "GET /db-item/<id>"), 5, 5)
-QUICK = Plan((32,), 1, 1, ("header",), 200, 1, ("GET /item/<id>",), 2, 1)
+FULL = Plan(
+    {1: 1, 32: 2, 256: 2}, 5, ("header", "body", "read"), 2000, 3, ("GET /item/<id>", "GET /db-item/<id>"), 5, 5
+)
+QUICK = Plan({32: 1}, 1, ("header",), 200, 1, ("GET /item/<id>",), 2, 1)
 
 
 @dataclass
@@ -242,7 +243,7 @@ class Bench:
     def prepare(self, container: Container, figures: Figures) -> None:
         """The items that are read later, and the memory before anything else is."""
         containers.wait_for_200(f"http://{container.address}/ping", container)
-        container.settle()
+        self.settle()
         figures.idle = container.memory_bytes()
         if container is self.containers["this image"]:
             for id, body in ((SEED, BODY), (LARGE, json.dumps({"title": "large", "content": "\u20ac" * 65_536}))):
@@ -272,7 +273,7 @@ class Bench:
         """Rounds of all targets one after another, so that what else the machine does meets all of them."""
         for work, request in self.requests.items():
             names = [name for name, target in self.targets.items() if target.serves(work)]
-            for connections in self.plan.connections:
+            for connections in self.plan.seconds:
                 # a round before the first one warms up
                 for number in range(1 - (self.plan.rounds > 1), self.plan.rounds + 1):
                     for name in names:
@@ -286,9 +287,10 @@ class Bench:
 
     def measure_load(self, name: str, request: Request, connections: int) -> tuple[float, Closed]:
         container = self.containers[name]
-        container.settle()
+        self.settle()
         before = container.cpu_us()
-        closed = closed_loop(self.containers["wrk"], container.address, request, connections, self.plan.seconds)
+        seconds = self.plan.seconds[connections]
+        closed = closed_loop(self.containers["wrk"], container.address, request, connections, seconds)
         return (container.cpu_us() - before) / max(1, closed.requests), closed
 
     def measure_attacks(self) -> None:
@@ -299,7 +301,7 @@ class Bench:
                 if not target.serves("PUT /item"):
                     continue
                 container = self.containers[name]
-                container.settle()
+                self.settle()
                 with slow_clients(container.address, kind, self.plan.slow_clients, path):
                     found = open_loop(container.address, good, 100, 3, keep_alive=False, patience=PATIENCE)
                 self.figures[name].attacks[kind] = (found.served() / found.sent, found.percentile(99, 200))
@@ -317,9 +319,9 @@ class Bench:
 
     def overload(self, name: str, request: Request) -> dict[str, float]:
         container, seconds = self.containers[name], self.plan.overload_seconds
-        container.settle()
+        self.settle()
         best = closed_loop(self.containers["wrk"], container.address, request, 32, max(1, seconds // 2)).rps
-        container.settle()
+        self.settle()
         found = open_loop(container.address, request, 2 * best, seconds, patience=PATIENCE)
         self.recover(name)
         return {
@@ -333,8 +335,12 @@ class Bench:
             "lost": found.count(0) / found.sent,
         }
 
+    def settle(self) -> None:
+        """What is not measured now rests."""
+        containers.settle(self.containers.values())
+
     def recover(self, name: str) -> None:
-        self.containers[name].settle(5)
+        self.settle()
         containers.wait_for_200(f"http://{self.containers[name].address}/ping", self.containers[name])
 
     def measure_starts(self) -> None:

@@ -97,7 +97,7 @@ class Growth:
     def once(
         self, container: Container, request: Request, connections: int, seconds: int, pause_ms: int = 0
     ) -> tuple[float, Closed]:
-        container.settle()
+        containers.settle([container])
         before = container.cpu_us()
         closed = closed_loop(self.wrk, container.address, request, connections, seconds, pause_ms)
         return (container.cpu_us() - before) / max(1, closed.requests), closed

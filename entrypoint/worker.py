@@ -19,10 +19,14 @@ TURN = 0.002
 
 
 class Connection(socket.socket):
-    """Blocks from the start: gthread says so three times a request, and gives way to other threads each time."""
+    """Blocks from the start. Gunicorn says so four times a request, and each system call gives way to other threads."""
 
     def setblocking(self, flag: bool) -> None:
         pass
+
+    def settimeout(self, value: float | None) -> None:
+        if value != self.gettimeout():
+            super().settimeout(value)
 
 
 class Worker(ThreadWorker):

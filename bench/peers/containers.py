@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,15 +65,6 @@ class Container:
         files = stat[f"{prefix}inactive_file"] + stat[f"{prefix}active_file"]
         return int((directory / used).read_text()) - files
 
-    def settle(self, seconds: float = 3) -> None:
-        """Wait until it is done with what it was sent: until it uses less than 3 % of a CPU."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            before, pause = self.cpu_us(), 0.05
-            time.sleep(pause)
-            if self.cpu_us() - before < 0.03 * pause * 1e6:
-                return
-
     def _cgroup(self, controller: str) -> tuple[int, Path]:
         try:
             return _cgroup(self.pid, controller)
@@ -107,6 +98,21 @@ def running(containers: Mapping[str, Container]) -> Iterator[None]:
     finally:
         for container in containers.values():
             container.stop()
+
+
+def settle(containers: Iterable[Container], seconds: float = 60) -> None:
+    """Wait until they are done with what they were sent: until all of them together use less than 3 % of a CPU.
+
+    Servers go on with requests whose clients are gone, and those that share a CPU would slow each other down.
+    """
+    containers, pause = list(containers), 0.05
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        before = sum(container.cpu_us() for container in containers)
+        time.sleep(pause)
+        if sum(container.cpu_us() for container in containers) - before < 0.03 * pause * 1e6:
+            return
+    print(f"not idle after {seconds:.0f} s", file=sys.stderr, flush=True)
 
 
 def wait_for_200(url: str, container: Container | None = None, pause: float = 0.02) -> None:
