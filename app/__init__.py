@@ -8,6 +8,7 @@ import json
 from flask import Flask, Response, request
 
 from . import cors, docs, problems
+from .background import BackgroundJob
 from .cognito import NoUserPool, Verifier
 from .collection import create_collection
 from .openapi import describe
@@ -47,7 +48,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     cors.init_app(app, settings.cors_origins)
 
     memory = MemoryStore(settings.item_store_directory, settings.item_store_size)
-    table, verifier = _table(app, settings), _verifier(app, settings)
+    jobs: list[BackgroundJob] = []
+    table, verifier = _table(settings, jobs), _verifier(settings, jobs)
     app.register_blueprint(create_collection("/item", memory, owner=lambda: "SYSTEM"))
     app.register_blueprint(create_collection("/db-item", table, owner=lambda: "SYSTEM"))
     app.register_blueprint(
@@ -60,6 +62,9 @@ def create_app(settings: Settings | None = None) -> Flask:
 
     @app.get("/ping")
     def ping() -> Response:
+        # a health check comes first: what later requests would have to wait for is begun now, if it has not been
+        for job in jobs:
+            job.begin()
         return Response("pong\n", content_type="text/plain; charset=utf-8")
 
     description = json.dumps(describe())
@@ -75,21 +80,21 @@ def create_app(settings: Settings | None = None) -> Flask:
     return app
 
 
-def _table(app: Flask, settings: Settings) -> Store:
-    """The DynamoDB table, or what says that there is none."""
+def _table(settings: Settings, jobs: list[BackgroundJob]) -> Store:
+    """The DynamoDB table, or what says that there is none; adds its background work to `jobs`."""
     if not settings.table_name:
         return NoTable()
     client = DynamoClient(settings.table_name, settings.aws_region or None, settings.dynamodb_endpoint or None)
-    app.before_request(client.job.begin)
+    jobs.append(client.job)
     return DynamoStore(client)
 
 
-def _verifier(app: Flask, settings: Settings) -> Verifier | NoUserPool:
-    """What accepts the user pool's tokens, or says that there is no pool."""
+def _verifier(settings: Settings, jobs: list[BackgroundJob]) -> Verifier | NoUserPool:
+    """What accepts the user pool's tokens, or says that there is none; adds its background work to `jobs`."""
     pool, clients = settings.cognito_user_pool_id, settings.cognito_client_ids
     missing = {"COGNITO_USER_POOL_ID": pool, "COGNITO_CLIENT_ID": clients}
     if not all(missing.values()):
         return NoUserPool([name for name, value in missing.items() if not value])
     verifier = Verifier(pool, clients, settings.cognito_scope, settings.cognito_keys_url)
-    app.before_request(verifier.keys.job.begin)
+    jobs.append(verifier.keys.job)
     return verifier

@@ -77,7 +77,7 @@ def raise_open_files() -> None:
 
 
 def finish_before_others() -> None:
-    """Let no program be interrupted for one that has just got something to do: each does more before the next has a turn.
+    """Let no program be interrupted for another that has just got something to do: each does more in its turn.
 
     Nginx takes several requests or answers at a time then, and Gunicorn is not stopped in the middle of a write that
     others wait for. A sandbox may refuse that, and macOS does not know it; nothing else depends on it.

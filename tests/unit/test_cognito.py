@@ -18,6 +18,7 @@ from entrypoint.environment import SettingError
 from tests.api import app_api
 from tests.faults import FaultyDynamo, KeyServer, slow
 from tests.hostile_tokens import ATTACKER, HEADER, HOSTILE, MALFORMED, MISSING, REFUSED_BY_NGINX, SUB, Pool
+from tests.running import wait_for
 from tests.tokens import POOL_KEY, jwk, make_token
 
 PATH = "/authenticated-item"
@@ -249,6 +250,18 @@ def test_without_keys_the_answer_is_503_and_says_when_to_come_back(aws, store_di
         assert_refused(api("GET", PATH, headers={"Authorization": "Bearer x"}))
         assert api("GET", "/ping").status == 200
         assert api("GET", "/db-item").status == 200
+
+
+def test_a_health_check_has_the_keys_fetched_before_a_token_comes(store_directory):
+    with KeyServer() as keys:
+        settings = {
+            "COGNITO_USER_POOL_ID": "eu-central-1_pool",
+            "COGNITO_CLIENT_ID": "client",
+            "COGNITO_JWKS_URL": keys.url,
+        }
+        api = app_api(create_app(Settings.from_environment({**settings, "RUN_DIR": store_directory})))
+        assert api("GET", "/ping").status == 200
+        wait_for(lambda: keys.requests == ["/"])
 
 
 def test_valid_tokens_are_served_while_the_address_is_slow_and_strangers_ask(aws):
