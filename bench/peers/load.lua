@@ -11,11 +11,13 @@ function init(args)
   end
 end
 
--- milliseconds that a connection waits before each request, on average; without this function wrk does not wait
-local pause = tonumber(os.getenv("PAUSE_MS"))
+-- milliseconds that a connection waits before each request, on average; without this function wrk does not wait. The first
+-- request of each comes within 8 s: Nginx closes connections that have sent none after 10 s
+local pause, fresh = tonumber(os.getenv("PAUSE_MS")), tonumber(os.getenv("CONNECTIONS"))
 if pause then
   function delay()
-    return math.floor(2 * pause * math.random())
+    fresh = fresh - 1
+    return math.floor((fresh >= 0 and math.min(2 * pause, 8000) or 2 * pause) * math.random())
   end
 end
 

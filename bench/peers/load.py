@@ -70,7 +70,7 @@ def closed_loop(
     wrk: Container, address: str, request: Request, connections: int, seconds: float, pause_ms: int = 0
 ) -> Closed:
     """Each connection sends its next request when its last one is answered, or about `pause_ms` later."""
-    pause = ["-e", f"PAUSE_MS={pause_ms}"] if pause_ms else []
+    pause = ["-e", f"PAUSE_MS={pause_ms}", "-e", f"CONNECTIONS={connections}"] if pause_ms else []
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", f"--timeout={PATIENCE_SECONDS:.0f}s"]
     arguments = [request.method, request.body, request.token]
     done = subprocess.run(
