@@ -126,6 +126,9 @@ def export(settings: Settings) -> None:
     }
     # where the root is read-only, supervisord and the application need another place for temporary files as well
     os.environ.setdefault("TMPDIR", temporary_directory(settings.run_dir))
+    # glibc's default lets every thread take memory of its own, and what is freed there is no other's. Python's threads
+    # take turns anyway; the second is for what runs without the interpreter
+    os.environ.setdefault("MALLOC_ARENA_MAX", "2")
 
 
 if __name__ == "__main__":

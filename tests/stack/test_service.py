@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import stat
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
+
+import pytest
 
 from tests.running import Stack, stack, wait_for
 
@@ -53,6 +57,25 @@ def test_gunicorn_gives_way_to_nginx_but_none_is_interrupted(running_stack):
     assert {os.sched_getscheduler(pid) for pid in [*nginx, *workers(running_stack)]} == {os.SCHED_BATCH}
     first = max(os.getpriority(os.PRIO_PROCESS, pid) for pid in nginx)
     assert all(os.getpriority(os.PRIO_PROCESS, pid) > first for pid in workers(running_stack))
+
+
+def arenas(pid: int) -> int:
+    """How many areas beside the first glibc has taken memory for this process from: on 64 bits each is 64 MiB apart."""
+    maps = Path(f"/proc/{pid}/maps").read_text().splitlines()
+    ranges = [(line.split()[1], int(line.split("-")[0], 16)) for line in maps if len(line.split()) == 5]
+    return sum(
+        mode == "rw-p" and begin % 2**26 == 0 and rest == "---p" for (mode, begin), (rest, _) in pairwise(ranges)
+    )
+
+
+@pytest.mark.parametrize(("environment", "most"), [({}, 1), ({"MALLOC_ARENA_MAX": "1"}, 0)])
+def test_threads_share_memory_unless_the_environment_says_otherwise(environment, most):
+    with stack(WEB_CONCURRENCY="1", **environment) as running:
+        put = functools.partial(running.api, "PUT", "/item", {"title": "large", "content": "x" * 40_000})
+        with ThreadPoolExecutor(16) as threads:
+            assert {answer.status for answer in threads.map(lambda _: put(), range(400))} == {201}
+        (worker,) = workers(running)
+        assert arenas(worker) == most
 
 
 def test_every_worker_sees_the_same_items():
