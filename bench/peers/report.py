@@ -41,7 +41,8 @@ def render(figures: Mapping[str, Any], plan: Any, paragraph: str) -> str:
         (
             "Twice the capacity",
             "Twice the requests a second that 32 connections were answered just before, sent at that rate whatever is "
-            "answered. Lost: no answer within 2 s.",
+            f"answered. The capacity is the mean of before and after; medians of {plan.overload_rounds} rounds, but "
+            "the 502s of all rounds. Lost: no answer within 2 s.",
             _overload_rows(figures),
         ),
     ]
@@ -130,7 +131,7 @@ def _overload_rows(figures: Mapping[str, Any]) -> Rows:
             return [cell(o) if o else "" for o in found]  # noqa: B023
 
         yield f"`{work}`: sent a second", row(lambda o: f"{o['sent']:,.0f}")
-        yield "served a second (of the capacity)", row(lambda o: f"{o['served']:,.0f} ({o['served'] / o['best']:.2f}×)")
+        yield "served a second (of the capacity)", row(lambda o: f"{o['served']:,.0f} ({o['share']:.2f}×)")
         yield "p99 of the served, ms", row(lambda o: f"{o['served_p99']:,.0f}")
         yield "refused with 503, p50 in ms", row(lambda o: f"{o['refused']:.0%}, {o['refused_p50']:,.0f}")
         yield "502; lost", row(lambda o: f"{o['502']:,.0f}; {o['lost']:.0%}")
@@ -162,7 +163,7 @@ def _aims(figures: Mapping[str, Any]) -> str:
                 f"| requests a second, `{work}`, {most} connections, of Gunicorn: at least 5× | {times:.1f}× |"
             )
     for work, found in ours.overloads.items():
-        served = f"{found['served'] / found['best']:.2f}×, {found['502']:.0f} × 502"
+        served = f"{found['share']:.2f}×, {found['502']:.0f} × 502"
         lines.append(f"| served at twice the capacity, `{work}`: at least 0.9×, no 502 | {served} |")
     for kind, (served, _) in ours.attacks.items():
         other = f", Gunicorn {gunicorn.attacks[kind][0]:.0%}" if gunicorn else ""
