@@ -55,8 +55,8 @@ def render(figures: Mapping[str, Any], plan: Any, paragraph: str) -> str:
 def _explanation(plan: Any) -> str:
     seconds = ", ".join(f"{each} s with {connections}" for connections, each in plan.seconds.items())
     return (
-        f"Medians of {plan.rounds} rounds of {seconds} connections; in a round all targets follow one another, each when all "
-        "others rest. CPU is that of the whole container, from its cgroup; the ratio is the median of the rounds' own ratios to "
+        f"Medians of {plan.rounds} rounds of {seconds} connections, each with new containers; in a round all targets follow "
+        "one another, each when all others rest. CPU is that of the whole container, from its cgroup; the ratio is the median of the rounds' own ratios to "
         "this image. All but this image serve the same plain "
         "application (`bench/peers/plain`): a dictionary, `boto3.resource`, PyJWT. They check less, and each worker has a "
         "dictionary of its own. DynamoDB is a stub that answers after 5 ms. wrk sends the next request when the last is "
