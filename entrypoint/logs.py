@@ -14,8 +14,6 @@ from typing import NamedTuple
 # 2026/11/22 12:00:00 [warn] 12#12: *1 an upstream response is buffered …
 _NGINX = re.compile(r"(?:\d{4}/\d\d/\d\d \d\d:\d\d:\d\d |nginx: )\[(\w+)\] (?:\d+#\d+: )?(.*)")
 _NGINX_LEVELS = {"emerg": "critical", "alert": "critical", "crit": "critical", "warn": "warning", "notice": "info"}
-# one for each request that is refused because as many wait as may; its access line has the 503
-_NGINX_REFUSED = re.compile(rb"\S+ \S+ \[error\] \d+#\d+: \*\d+ no live upstreams while ")
 # … while reading client request headers, client: 127.0.0.1, server: localhost, request: "GET /a?b HTTP/1.1", host: "c"
 _NGINX_CLIENT = re.compile(r"(.*?), client: ([^,]*)(?:.*?, request: \"(\S+ [^\s?#\"]*))?.*")
 _FRAME = re.compile(r'^ *File "([^"]+)", line (\d+)', re.M)
@@ -58,8 +56,6 @@ class ProgramOutput:
         if len(self._rest) > LONGEST_LINE:
             lines, self._rest = [*lines, self._rest], b""
         for line in lines:
-            if _NGINX_REFUSED.match(line):
-                continue
             self._line(line.decode(errors="backslashreplace").rstrip())
 
     def close(self) -> None:

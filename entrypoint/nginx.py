@@ -58,6 +58,7 @@ def nginx_values(settings: Settings) -> dict[str, str]:
         # the container's standard output, straight from Nginx: a line an access need not pass through a second process
         "LOG": f"/proc/{os.getpid()}/fd/1",
         "ERROR_LEVEL": _ERROR_LEVELS[settings.log_level],
+        "PROXY_ERROR_LEVEL": "info" if settings.log_level == "debug" else "crit",
         "LISTEN": listen(settings.port),
         "WORKERS": str(settings.nginx_workers),
         "CONNECTIONS": str(settings.nginx_connections),

@@ -159,6 +159,7 @@ def test_no_answer_in_time_is_a_504(changed_project, new_gate):
     with stack(project, APP_MODULE="shown:app") as running:
         gate = new_gate()
         document = assert_problem(ask(running.port, request("PUT", gate.target)), 504)
+        wait_for(lambda: "Gunicorn did not answer in time" in [line.get("failure") for line in running.log()])
         # it arrived, and once
         assert gate.begun() == 1
         gate.open()

@@ -40,7 +40,7 @@ def test_every_field(line):
     )
     assert list(logged) == [
         "time", "level", "logger", "request_id", "client", "method", "path", "protocol", "status", "bytes",
-        "request_time", "upstream_time", "user_agent", "trace_id",
+        "request_time", "upstream_time", "failure", "user_agent", "trace_id",
     ]  # fmt: skip
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d", logged["time"])
     assert logged["client"] == "127.0.7.1"
@@ -53,7 +53,7 @@ def test_every_field(line):
     assert logged["status"] == 200
     assert logged["bytes"] > len(response.body)
     assert 0 <= logged["upstream_time"] <= logged["request_time"] + 0.01
-    assert (logged["user_agent"], logged["trace_id"]) == ("someone/1.0", "Root=1-2-3")
+    assert (logged["failure"], logged["user_agent"], logged["trace_id"]) == ("", "someone/1.0", "Root=1-2-3")
 
 
 def test_the_same_id_in_the_header_the_body_and_every_log_line(shown, line):
@@ -191,6 +191,38 @@ def test_a_health_check_that_gunicorn_does_not_answer_is_logged():
         assert_problem(ask(nginx.port, request("GET", "/ping")), 502)
         wait_for(lambda: ("/ping", 502) in [(entry["path"], entry["status"]) for entry in nginx.access_lines()])
         assert ("/ping", 200) not in [(entry["path"], entry["status"]) for entry in nginx.access_lines()]
+
+
+@pytest.mark.parametrize(
+    "answer, failure",
+    [
+        (b"", "Gunicorn ended the connection without an answer"),
+        (b"HTTP/1.1 200 OK\r\nX: y\r\n", "the headers of Gunicorn's answer do not end, or are longer than 8 KiB"),
+        (
+            b"HTTP/1.1 200 OK\r\nX: %b\r\n\r\n" % (b"y" * 9000),
+            "the headers of Gunicorn's answer do not end, or are longer than 8 KiB",
+        ),
+    ],
+    ids=["none", "half", "long"],
+)
+def test_the_access_line_says_why_gunicorn_gave_no_answer(answer, failure):
+    with nginx_alone(lambda connection, _: connection.sendall(answer)) as nginx:
+        id = assert_problem(ask(nginx.port, request("PUT", "/seen")), 502)["request_id"]
+        assert wait_for(lambda: failures(nginx)) == {id: failure}
+        nginx.recorder.close()
+        id = assert_problem(ask(nginx.port, request("PUT", "/seen")), 502)["request_id"]
+        wait_for(lambda: failures(nginx).get(id) == "Gunicorn takes no connection")
+
+
+def failures(nginx):
+    return {line["request_id"]: line["failure"] for line in nginx.access_lines() if line["status"] == 502}
+
+
+def test_nginx_tells_more_when_it_is_asked_to_debug(talkative, tmp_path):
+    """Its own words are known to whoever searches for them; by default the access line's take their place."""
+    exchange(talkative.port, request("GET", f"/die?file={tmp_path}/seen"))
+    words = "upstream prematurely closed connection while reading response header from upstream"
+    wait_for(lambda: any(words in message for message in talkative.messages()))
 
 
 def test_lines_that_wait_to_be_written_are_there_after_a_stop(project):

@@ -124,6 +124,15 @@ def pinging(running) -> Iterator[list[int]]:
     assert found
 
 
+def test_a_refusal_makes_its_access_line_and_no_other(project, new_gate):
+    """Another one would cost a third of a refusal, when there is more to do than can be done."""
+    with stack(project, APP_MODULE="shown:app", **SMALL) as small:
+        before = small.stderr.read_text()
+        fill(small, new_gate())
+        wait_for(lambda: [line.get("status") for line in small.log()].count(503) == 72)
+        assert small.stderr.read_text() == before
+
+
 def fill(running, gate) -> None:
     """Of more than may wait, the excess is refused before anything else is answered; health checks have room."""
     with (
