@@ -5,9 +5,7 @@ from __future__ import annotations
 import functools
 import json
 
-from flask import Flask, Request, Response, request
-from werkzeug.routing import MapAdapter
-from werkzeug.wsgi import get_host
+from flask import Flask, Response, request
 
 from . import cors, docs, problems
 from .background import BackgroundJob
@@ -36,31 +34,13 @@ INDEX = """<!doctype html>
 """
 
 
-class Api(Flask):
-    """Binds its addresses to a request directly: one host, no subdomains, no sockets."""
-
-    def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
-        # Flask asks twice for the host and looks for what is not here: a twentieth of what the application does
-        if request is None:
-            return super().create_url_adapter(None)
-        environ = request.environ
-        return self.url_map.bind(
-            get_host(environ),
-            request.root_path,
-            url_scheme=environ["wsgi.url_scheme"],
-            default_method=request.method,
-            path_info=environ["PATH_INFO"].encode("latin-1").decode(errors="replace"),
-            query_args=environ["QUERY_STRING"],
-        )
-
-
 def create_app(settings: Settings | None = None) -> Flask:
     """The WSGI application; its settings come from the environment unless they are given.
 
     Raises SettingError when the environment has a value that cannot be used.
     """
     settings = settings or Settings.from_environment()
-    app = Api(__name__, static_folder=None)
+    app = Flask(__name__, static_folder=None)
     # Flask asks of every function at each call whether it is a coroutine; bounded, since some live for one request only
     app.ensure_sync = functools.lru_cache(app.ensure_sync)  # type: ignore[method-assign]
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_size

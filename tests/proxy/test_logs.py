@@ -214,6 +214,12 @@ def test_the_access_line_says_why_gunicorn_gave_no_answer(answer, failure):
         wait_for(lambda: failures(nginx).get(id) == "Gunicorn takes no connection")
 
 
+@pytest.mark.parametrize("status", [502, 504])
+def test_an_answer_of_the_applications_own_is_no_failure_of_gunicorns(line, status):
+    response, logged = line(request("GET", f"/own/{status}"))
+    assert (response.status, logged["status"], logged["failure"]) == (status, status, "")
+
+
 def failures(nginx):
     return {line["request_id"]: line["failure"] for line in nginx.access_lines() if line["status"] == 502}
 

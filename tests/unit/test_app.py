@@ -7,7 +7,7 @@ import io
 import weakref
 
 import pytest
-from flask import Flask, after_this_request
+from flask import after_this_request
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 
@@ -53,22 +53,3 @@ def test_a_body_without_a_length_is_read_if_it_ends(app, ends_by_itself, status)
     if ends_by_itself:
         environ["wsgi.input_terminated"] = True
     assert run_wsgi_app(app, environ)[1] == status
-
-
-@pytest.mark.parametrize(
-    "environ",
-    [
-        {},
-        {"REQUEST_METHOD": "PUT", "QUERY_STRING": "id=%C3%A9&id=2"},
-        {"PATH_INFO": "//item", "SCRIPT_NAME": "/api"},
-        {"PATH_INFO": "/\xc3\xa9\xff"},
-        {"HTTP_HOST": "Example.com:8080", "wsgi.url_scheme": "https"},
-        {"HTTP_HOST": "example.com:443", "wsgi.url_scheme": "https"},
-        {"HTTP_HOST": "[::1]:80"},
-    ],
-    ids=repr,
-)
-def test_addresses_are_bound_as_flask_does(app, environ):
-    request = app.request_class(EnvironBuilder("/item?limit=5").get_environ() | environ)
-    ours, flasks = app.create_url_adapter(request), Flask.create_url_adapter(app, request)
-    assert vars(ours) == vars(flasks)
