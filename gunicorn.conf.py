@@ -9,6 +9,7 @@ import time
 
 import gunicorn
 from gunicorn.errors import HaltServer
+from gunicorn.http import wsgi
 
 from entrypoint import answers, request_logs, settings
 from entrypoint.in_progress import InProgress
@@ -70,6 +71,9 @@ def post_worker_init(worker):
     """This worker is ready: Nginx's start waits for the first process that has the FIFO open to write."""
     # Gunicorn looks each setting up by a function of its own, thirty times a request
     vars(worker.cfg).update({name: setting.get() for name, setting in worker.cfg.settings.items()})
+    # and makes anew for each request what is the same for all
+    environ = wsgi.base_environ(worker.cfg)
+    wsgi.base_environ = lambda cfg: environ.copy()
     worker.in_progress = InProgress(worker)
     worker.fate[:] = b"r"
     worker.ready = os.open(f"{run_dir}/ready", os.O_RDWR | os.O_NONBLOCK)

@@ -43,6 +43,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     app = Flask(__name__, static_folder=None)
     # Flask asks of every function at each call whether it is a coroutine; bounded, since some live for one request only
     app.ensure_sync = functools.lru_cache(app.ensure_sync)  # type: ignore[method-assign]
+    # no address here stands for another with a default in its place
+    app.url_map.redirect_defaults = False
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_size
     problems.init_app(app)
     cors.init_app(app, settings.cors_origins)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from wsgiref.types import WSGIEnvironment
 
 from flask import Blueprint, Response, request
-from werkzeug.datastructures import Headers, MultiDict
+from werkzeug.datastructures import Headers
 
 from . import payload
 from .payload import Preconditions
 from .problems import Problem, problem_response
 from .stores import ConditionFailed, Item, NotFound, Store, StoreFull, StoreTimeout, StoreUnavailable, new_version
 
-NO_QUERY: MultiDict[str, str] = MultiDict()
 _encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
@@ -36,7 +35,7 @@ def create_collection(path: str, store: Store, owner: Callable[[], str]) -> Blue
     def create(id: str | None) -> Response:
         user = owner()
         fields, body_id = payload.read_fields(request)
-        named = payload.read_id(id, *_query().getlist("id"), body_id)
+        named = payload.read_id(id, *_query().get("id", []), body_id)
         payload.require_fields(fields)
         preconditions = Preconditions(request)
         item = Item(named or store.new_id(), fields["title"], fields["content"], new_version())
@@ -60,9 +59,9 @@ def create_collection(path: str, store: Store, owner: Callable[[], str]) -> Blue
     def read(id: str | None) -> Response:
         user = owner()
         query = _query()
-        wanted = payload.read_id(id, *query.getlist("id"))
-        limit = payload.read_limit(query.getlist("limit"))
-        after = payload.read_cursor(query.getlist("cursor"))
+        wanted = payload.read_id(id, *query.get("id", []))
+        limit = payload.read_limit(query.get("limit", []))
+        after = payload.read_cursor(query.get("cursor", []))
         preconditions = Preconditions(request)
         if wanted is None:
             return page(user, limit, after)
@@ -84,14 +83,14 @@ def create_collection(path: str, store: Store, owner: Callable[[], str]) -> Blue
     def update(id: str | None) -> Response:
         user = owner()
         fields, body_id = payload.read_fields(request)
-        wanted = payload.require_id(payload.read_id(id, *_query().getlist("id"), body_id))
+        wanted = payload.require_id(payload.read_id(id, *_query().get("id", []), body_id))
         return _item_response(store.update(user, wanted, fields, Preconditions(request).for_existing()))
 
     @route("DELETE")
     def delete(id: str | None) -> Response:
         user = owner()
         body_id = payload.read_fields(request)[1] if request.content_length else None
-        wanted = payload.require_id(payload.read_id(id, *_query().getlist("id"), body_id))
+        wanted = payload.require_id(payload.read_id(id, *_query().get("id", []), body_id))
         store.delete(user, wanted, Preconditions(request).for_existing())
         return Response(status=204)
 
@@ -100,8 +99,8 @@ def create_collection(path: str, store: Store, owner: Callable[[], str]) -> Blue
     return blueprint
 
 
-def _query() -> MultiDict[str, str]:
-    return request.args if request.query_string else NO_QUERY
+def _query() -> dict[str, list[str]]:
+    return dict(request.args.lists()) if request.environ.get("QUERY_STRING") else {}
 
 
 def _problem_of(error: Exception) -> Problem:
@@ -138,12 +137,24 @@ def _item_response(item: Item, status: int = 200, headers: Mapping[str, str] | N
 
 
 class _JsonResponse(Response):
-    """Has all of its headers. Werkzeug takes a Location apart to put it together again: a tenth of a PUT."""
+    """Has headers and a body that are sent as they are.
+
+    Werkzeug takes a Location apart to put it together again, a tenth of a PUT, and wraps a body in two iterators.
+    """
 
     def get_wsgi_headers(self, environ: WSGIEnvironment) -> Headers:
         return self.headers
 
+    def get_app_iter(self, environ: WSGIEnvironment) -> Iterable[bytes]:
+        has_body = self.status_code in (200, 201) and environ["REQUEST_METHOD"] != "HEAD"
+        # a hook may have put an iterator in its place, or have something done at its end
+        if has_body and self.is_sequence and not self._on_close:
+            return self.response  # type: ignore[return-value]
+        return super().get_app_iter(environ)
+
 
 def _json_response(document: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    body = _encode(document).encode() + b"\n"
-    return _JsonResponse(body, status, headers, content_type="application/json")
+    response = _JsonResponse(_encode(document).encode() + b"\n", status, content_type="application/json")
+    for name, value in (headers or {}).items():
+        response.headers.add(name, value)
+    return response

@@ -39,9 +39,19 @@ class OnlyErrors(Logger):
     nobody reads it: 10 % of a request. Nginx writes the access log.
     """
 
+    def __init__(self, cfg: Any) -> None:
+        super().__init__(cfg)
+        # two lines a request, for which nobody has to look up every time that they are not wanted
+        if not self.error_log.isEnabledFor(logging.DEBUG):
+            self.debug = _nothing
+
     def access(self, resp: Any, req: Any, environ: Any, request_time: Any) -> None:
         if self.cfg.accesslog:
             super().access(resp, req, environ, request_time)
+
+
+def _nothing(*_: object, **__: object) -> None:
+    pass
 
 
 def configuration(level: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import threading
 import time
 
 from gunicorn import util
+from gunicorn.http import get_parser
 from gunicorn.http.errors import ParseException
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
@@ -74,8 +75,8 @@ class Worker(ThreadWorker):
                 continue
             connection = Connection(socket.AF_UNIX, socket.SOCK_STREAM, 0, descriptor)
             conn = TConn(self.cfg, connection, "", self.cfg.bind[0])
-            # Nginx connects when it has something to send
-            conn.data_ready = True
+            # there is nothing to negotiate, and Nginx connects when it has something to send
+            conn.initialized, conn.parser = True, get_parser(self.cfg, connection, "")
             try:
                 self.handle(conn)
             except BaseException as error:
@@ -91,7 +92,9 @@ class Worker(ThreadWorker):
     def end(self, conn: TConn) -> None:
         """Close the connection; with something unread in it, Nginx might not get to read the answer."""
         try:
-            read = conn.parser is not None and conn.parser.mesg is not None and conn.parser.finish_body()
+            message = conn.parser and conn.parser.mesg
+            # there was no body, or all of it has been read
+            read = message and (getattr(message.body.reader, "length", None) == 0 or conn.parser.finish_body())
         except (OSError, ParseException):
             read = False
         if read:

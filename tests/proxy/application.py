@@ -71,6 +71,11 @@ def printed():
     print(request.args["text"], flush=True)
     return "printed"
 
+@flask.get("/remember")
+def remember():
+    """What an earlier request has left in the environment, or else what this one leaves there."""
+    return request.environ.setdefault("remembered", request.args["what"])
+
 @flask.get("/big")
 def big():
     return "x" * int(request.args["bytes"])

@@ -171,3 +171,9 @@ def test_the_trace_of_the_balancer_is_passed_on(shown):
     trace = "Root=1-67891233-abcdef012345678912345678;Parent=53995c3f42cd8ad8;Sampled=1"
     told = seen(shown.port, f"X-Amzn-Trace-Id: {trace}")
     assert dict(told["headers"])["x-amzn-trace-id"] == trace
+
+
+def test_what_a_request_leaves_in_its_environment_is_gone(shown):
+    """Gunicorn begins each with a copy of what is the same for all."""
+    answers = [ask(shown.port, request("GET", f"/remember?what={n}")).body.decode() for n in range(50)]
+    assert answers == [str(n) for n in range(50)]

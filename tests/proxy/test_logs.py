@@ -231,6 +231,11 @@ def test_nginx_tells_more_when_it_is_asked_to_debug(talkative, tmp_path):
     wait_for(lambda: any(words in message for message in talkative.messages()))
 
 
+def test_gunicorn_tells_more_when_it_is_asked_to_debug(talkative):
+    exchange(talkative.port, request("GET", "/seen?asked=once"))
+    wait_for(lambda: {"GET /seen", "Closing connection."} <= set(talkative.messages()))
+
+
 def test_lines_that_wait_to_be_written_are_there_after_a_stop(project):
     with stack(project, APP_MODULE="shown:app", DRAIN_SECONDS="0") as running:
         ids = [running.get("/seen").headers["X-Request-Id"] for _ in range(5)]
