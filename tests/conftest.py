@@ -29,10 +29,10 @@ def missing_engine() -> str | None:
 
 
 class Scheduling(LoadScopeScheduling):
-    """Tests of the programs share this machine's engine and CPUs: one after the other, parts and contract beside."""
+    """Tests that start programs share this machine's engine and CPUs: one after the other, with tests/unit beside them."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return nodeid if nodeid.startswith(("tests/unit/", "tests/contract/")) else "programs"
+        return nodeid if nodeid.startswith("tests/unit/") else "programs"
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
