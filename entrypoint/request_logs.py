@@ -41,7 +41,7 @@ class OnlyErrors(Logger):
 
     def __init__(self, cfg: Any) -> None:
         super().__init__(cfg)
-        # two lines a request, for which nobody has to look up every time that they are not wanted
+        # two calls a request, each of which would find out that its line is not wanted
         if not self.error_log.isEnabledFor(logging.DEBUG):
             self.debug = _nothing
 

@@ -92,7 +92,7 @@ class Worker(ThreadWorker):
     def end(self, conn: TConn) -> None:
         """Close the connection; with something unread in it, Nginx might not get to read the answer."""
         try:
-            message = conn.parser and conn.parser.mesg
+            message = conn.parser.mesg
             # there was no body, or all of it has been read
             read = message and (getattr(message.body.reader, "length", None) == 0 or conn.parser.finish_body())
         except (OSError, ParseException):
