@@ -15,8 +15,7 @@ from gunicorn.http import get_parser
 from gunicorn.http.errors import ParseException
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-# how long a thread takes one request after another before it lets others have the interpreter, in seconds
-TURN = 0.002
+from .turns import Turns
 
 
 class Connection(socket.socket):
@@ -62,7 +61,7 @@ class Worker(ThreadWorker):
                 thread.join(1)
 
     def serve(self, listener: socket.socket) -> None:
-        turn = time.monotonic()
+        turns = Turns()
         while self.alive:
             try:
                 # what accept() calls, which then makes a plain socket of it
@@ -83,11 +82,7 @@ class Worker(ThreadWorker):
                 # sys.exit() in the application ends a request, not this thread
                 self.handle_error(None, connection, None, error)
             self.end(conn)
-            # A thread that a connection has woken needs the interpreter. Another lets go of it at each system call,
-            # and has it back before that one is awake: newer connections would be served first, for 0.2 s and more.
-            if time.monotonic() - turn > TURN:
-                os.sched_yield()
-                turn = time.monotonic()
+            turns.request_ended()
 
     def end(self, conn: TConn) -> None:
         """Close the connection; with something unread in it, Nginx might not get to read the answer."""

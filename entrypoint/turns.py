@@ -1,0 +1,61 @@
+"""When a thread that serves requests lets others have the interpreter and the CPU."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+import time
+
+# a turn, and one while requests are quick, in seconds of the thread's CPU time
+TURN, LONG_TURN = 0.002, 0.005
+# what a quick request takes at most, on average of a turn; how many such turns in a row make turns long
+QUICK, STREAK = 0.001, 10
+# the time slice that goes with long turns, in nanoseconds
+SLICE = 40_000_000
+
+_POSSIBLE = hasattr(_libc := ctypes.CDLL(None), "sched_setattr")
+# struct sched_attr of sched_setattr(2): size, policy, flags, nice, priority, runtime (of these policies: the slice), …
+_ATTRIBUTES = struct.Struct("IIQiIQQQ")
+
+
+class Turns:
+    """The turns of one thread, after each of which it calls sched_yield.
+
+    Python's interpreter lock has no queue. A thread that a connection has woken needs it; another lets go of it at each
+    system call, and has it back before that one is awake: newer connections would be served first, for 0.2 s and more.
+
+    With Linux's own time slices, 1 to 3 ms, a thread that has yielded is soon the first again, and processes follow one
+    another so fast that each finds the CPU's caches full of the others' memory. While requests are quick, longer
+    slices have everybody else come first, and yielding bounds how long others wait. A request that computes must not
+    have them: all others, and Nginx, would wait for it that long each time.
+    """
+
+    def __init__(self) -> None:
+        self._began, self._requests, self._quick_turns = time.thread_time(), 0, 0
+        self._length, self._may_be_long = TURN, _POSSIBLE
+
+    def request_ended(self) -> None:
+        self._requests += 1
+        used = time.thread_time() - self._began
+        if used > self._length:
+            self._quick_turns = self._quick_turns + 1 if used < self._requests * QUICK else 0
+            long = self._quick_turns >= STREAK
+            if self._may_be_long and long != (self._length == LONG_TURN):
+                self._may_be_long = set_slice(SLICE if long else 0)
+                self._length = LONG_TURN if self._may_be_long and long else TURN
+            os.sched_yield()
+            self._began, self._requests = time.thread_time(), 0
+
+
+def set_slice(nanoseconds: int) -> bool:
+    """Ask for time slices of this length for the calling thread, 0 for the usual ones; False if that has no effect.
+
+    Linux has this since 6.12, for SCHED_OTHER and SCHED_BATCH; before, it takes no notice.
+    """
+    policy, nice = os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, 0)
+    asked = _ATTRIBUTES.pack(_ATTRIBUTES.size, policy, 0, nice, 0, nanoseconds, 0, 0)
+    found = ctypes.create_string_buffer(_ATTRIBUTES.size)
+    if _libc.sched_setattr(0, asked, 0) or _libc.sched_getattr(0, found, _ATTRIBUTES.size, 0):
+        return False
+    return nanoseconds in (0, _ATTRIBUTES.unpack(found.raw)[5])

@@ -1,0 +1,64 @@
+"""The threads that serve requests: long time slices while requests are quick, the usual ones while they compute."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from entrypoint.settings import THREADS
+from entrypoint.turns import SLICE
+from tests.running import container, wait_for
+
+pytestmark = pytest.mark.docker
+
+APP = """
+import time
+from app import create_app
+
+app = create_app()
+
+@app.get("/compute")
+def compute():
+    until = time.thread_time() + 0.02
+    while time.thread_time() < until:
+        pass
+    return "computed"
+"""
+
+# policy, nice and slice of every thread of a Gunicorn process, as sched_getattr(2) tells
+LOOK = """
+import ctypes, glob, json, os, struct
+found = []
+for path in glob.glob("/proc/[0-9]*/task/*"):
+    if b"gunicorn" in open(f"{path}/cmdline", "rb").read() and not path.startswith(f"/proc/{os.getpid()}/"):
+        attributes = ctypes.create_string_buffer(48)
+        assert not ctypes.CDLL(None).sched_getattr(int(path.split("/")[-1]), attributes, 48, 0)
+        found.append(struct.unpack("IIQiIQQQ", attributes.raw))
+print(json.dumps([(policy, nice, slice) for _, policy, _, nice, _, slice, _, _ in found]))
+"""
+
+
+def test_slices_are_long_only_while_requests_are_quick(image, tmp_path):
+    file = tmp_path / "hello.py"
+    file.write_text(APP)
+    file.chmod(0o644)
+    options = ["-v", f"{file}:/app/hello.py:ro"]
+    with container(*options, APP_MODULE="hello:app", WEB_CONCURRENCY="1") as running:
+
+        def long_slices(path):
+            """How many threads have them, some requests later."""
+            assert all(running.get(path).status == 200 for _ in range(5 * THREADS))
+            threads = json.loads(running.exec("python", "-c", LOOK))
+            assert {(policy, nice) for policy, nice, _ in threads} == {(os.SCHED_BATCH, 10)}
+            assert len(threads) > THREADS
+            return [slice for _, _, slice in threads].count(SLICE)
+
+        kernel = tuple(int(number) for number in running.exec("uname", "-r").split(".")[:2])
+        if kernel >= (6, 12):
+            wait_for(lambda: long_slices("/ping") == THREADS, 60)
+            wait_for(lambda: long_slices("/compute") == 0, 60)
+            wait_for(lambda: long_slices("/ping") == THREADS, 60)
+        else:
+            assert [long_slices("/ping") for _ in range(10)] == [0] * 10
