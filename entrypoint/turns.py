@@ -7,10 +7,10 @@ import os
 import struct
 import time
 
-# a turn, and one while requests are quick, in seconds of the thread's CPU time
-TURN, LONG_TURN = 0.002, 0.005
-# what a quick request takes at most, on average of a turn; how many such turns in a row make turns long
-QUICK, STREAK = 0.001, 10
+# how long a turn is, and how long while requests are quick, in seconds
+TURN, LONG_TURN = 0.002, 0.004
+# CPU time that a quick request takes at most, on average of a turn; how many of them in a row make turns long
+QUICK, STREAK = 0.001, 50
 # the time slice that goes with long turns, in nanoseconds
 SLICE = 40_000_000
 
@@ -32,20 +32,25 @@ class Turns:
     """
 
     def __init__(self) -> None:
-        self._began, self._requests, self._quick_turns = time.thread_time(), 0, 0
-        self._length, self._may_be_long = TURN, _POSSIBLE
+        self._began, self._length, self._requests = time.monotonic(), TURN, 0
+        self._cpu, self._quick, self._may_be_long = time.thread_time(), 0, _POSSIBLE
 
     def request_ended(self) -> None:
         self._requests += 1
-        used = time.thread_time() - self._began
-        if used > self._length:
-            self._quick_turns = self._quick_turns + 1 if used < self._requests * QUICK else 0
-            long = self._quick_turns >= STREAK
-            if self._may_be_long and long != (self._length == LONG_TURN):
-                self._may_be_long = set_slice(SLICE if long else 0)
-                self._length = LONG_TURN if self._may_be_long and long else TURN
+        if time.monotonic() - self._began > self._length:
+            self._choose_length()
             os.sched_yield()
-            self._began, self._requests = time.thread_time(), 0
+            self._began, self._requests = time.monotonic(), 0
+
+    def _choose_length(self) -> None:
+        # not after each request: Linux ends a slice that is over whenever it is asked for this time
+        cpu, before = time.thread_time(), self._cpu
+        self._cpu = cpu
+        self._quick = self._quick + self._requests if cpu - before < self._requests * QUICK else 0
+        long = self._quick >= STREAK
+        if self._may_be_long and long != (self._length == LONG_TURN):
+            self._may_be_long = set_slice(SLICE if long else 0)
+            self._length = LONG_TURN if self._may_be_long and long else TURN
 
 
 def set_slice(nanoseconds: int) -> bool:
