@@ -56,9 +56,12 @@ class Turns:
 def set_slice(nanoseconds: int) -> bool:
     """Ask for time slices of this length for the calling thread, 0 for the usual ones; False if that has no effect.
 
-    Linux has this since 6.12, for SCHED_OTHER and SCHED_BATCH; before, it takes no notice.
+    Linux has this since 6.12, for SCHED_OTHER and SCHED_BATCH; before, it takes no notice. A sandbox may refuse it.
     """
-    policy, nice = os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, 0)
+    try:
+        policy, nice = os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, 0)
+    except OSError:
+        return False
     asked = _ATTRIBUTES.pack(_ATTRIBUTES.size, policy, 0, nice, 0, nanoseconds, 0, 0)
     found = ctypes.create_string_buffer(_ATTRIBUTES.size)
     if _libc.sched_setattr(0, asked, 0) or _libc.sched_getattr(0, found, _ATTRIBUTES.size, 0):
