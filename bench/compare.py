@@ -74,9 +74,13 @@ QUICK = Plan({32: 1}, 1, ("header",), 200, 1, ("GET /item/<id>",), 2, 1)
 
 @dataclass
 class Figures:
-    """What was measured of one target. Loads by work and connections: a list of (CPU µs a request, Closed)."""
+    """What was measured of one target. Loads by work and connections: a list of (CPU µs a request, Closed).
+
+    `all_cpus`: the same with every CPU of the machine, which the load then shares.
+    """
 
     loads: dict[tuple[str, int], list[tuple[float, Closed]]] = field(default_factory=dict)
+    all_cpus: dict[tuple[str, int], list[Closed]] = field(default_factory=dict)
     start_ms: list[float] = field(default_factory=list)
     disk: int = 0
     compressed: int = 0
@@ -103,7 +107,7 @@ def main() -> None:
     bench = Bench(plan, limits, others, images, options.only)
     with containers.running(bench.containers):
         bench.start()
-        for step in (bench.measure_loads, bench.measure_attacks, bench.measure_overload):
+        for step in (bench.measure_loads, bench.measure_attacks, bench.measure_overload, bench.measure_all_cpus):
             say(f"{step.__name__} after {time.monotonic() - begun:.0f} s")
             step()
     say(f"starts and sizes after {time.monotonic() - begun:.0f} s")
@@ -233,14 +237,12 @@ class Bench:
         self.targets = {n: t for n, t in targets(self.images, workers).items() if re.search(self.only, n)}
         self.figures = {name: Figures() for name in self.targets}
 
-    def start_targets(self) -> None:
+    def start_targets(self, limits: Limits) -> None:
         """New containers: where its memory happens to lie makes a process a tenth faster or slower while it lives."""
         for name, target in self.targets.items():
             if name in self.containers:
                 self.containers[name].stop()
-            self.containers[name] = containers.start(
-                target.image, target.command, self.environment(), self.limits.options()
-            )
+            self.containers[name] = containers.start(target.image, target.command, self.environment(), limits.options())
         for name in self.targets:
             self.prepare(self.containers[name], self.figures[name])
 
@@ -279,7 +281,7 @@ class Bench:
     def measure_loads(self) -> None:
         """Rounds of all targets one after another, so that what else the machine does meets all of them."""
         for _ in range(self.plan.rounds):
-            self.start_targets()
+            self.start_targets(self.limits)
             for work, request in self.requests.items():
                 names = [name for name, target in self.targets.items() if target.serves(work)]
                 if self.plan.rounds > 1:
@@ -352,6 +354,21 @@ class Bench:
             "502": found.count(502),
             "lost": found.count(0) / found.sent,
         }
+
+    def measure_all_cpus(self) -> None:
+        """Requests a second of what waits for DynamoDB, if the containers did not have all CPUs before."""
+        if not self.limits.cpuset:
+            return
+        names = [name for name, target in self.targets.items() if target.serves("PUT /item")]
+        connections = max(self.plan.seconds)
+        for _ in range(self.plan.rounds):
+            self.start_targets(Limits(f"{os.cpu_count()}", self.limits.memory))
+            for work in ("GET /db-item/<id>", "PUT /db-item"):
+                for name in names:
+                    closed_loop(self.containers["wrk"], self.containers[name].address, self.requests[work], 32, 1)
+                for name in names:
+                    _, measured = self.measure_load(name, self.requests[work], connections)
+                    self.figures[name].all_cpus.setdefault((work, connections), []).append(measured)
 
     def settle(self) -> None:
         """What is not measured now rests."""

@@ -28,11 +28,18 @@ def missing_engine() -> str | None:
     return None if done.returncode == 0 else "no Docker engine answers"
 
 
+# whose tests share nothing with the others: no container of theirs, no local AWS, no image that others build
+APART = ("tests/proxy/", "tests/pipeline/")
+
+
 class Scheduling(LoadScopeScheduling):
-    """Tests that start programs share this machine's engine and CPUs: one after the other, with tests/unit beside them."""
+    """Tests that start programs share this machine's engine and CPUs: one after the other, but for those APART.
+
+    Beside them are those of tests/unit, each by itself.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
-        return nodeid if nodeid.startswith("tests/unit/") else "programs"
+        return nodeid if nodeid.startswith("tests/unit/") else next(filter(nodeid.startswith, APART), "programs")
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
