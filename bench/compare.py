@@ -67,7 +67,7 @@ class Plan:
 
 
 FULL = Plan(
-    {1: 1, 32: 1, 256: 2}, 6, ("header", "body", "read"), 2000, 9, ("GET /item/<id>", "GET /db-item/<id>"), 2.5, 5
+    {1: 1, 32: 1, 256: 2}, 5, ("header", "body", "read"), 2000, 6, ("GET /item/<id>", "GET /db-item/<id>"), 2.5, 5
 )
 QUICK = Plan({32: 1}, 1, ("header",), 200, 1, ("GET /item/<id>",), 2, 1)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import io
+import os
 import runpy
 import socket
 import sys
@@ -15,6 +16,7 @@ from gunicorn.config import Config
 from gunicorn.http import get_parser, wsgi
 
 from entrypoint.in_progress import Queue
+from entrypoint.turns import Turns
 from tests.running import ROOT
 
 
@@ -120,3 +122,26 @@ def test_a_request_that_found_a_free_thread_is_not_too_late(conf, monkeypatch):
     assert not queue.too_late(request)
     # one that was put back does not make a thread busy either
     assert not queue.too_late(request | {"HTTP_X_REQUEST_START": f"t={later + 60:.3f}"})
+
+
+@pytest.mark.parametrize(
+    ("requests", "computes", "waits", "gives_way"),
+    [
+        pytest.param(40, 0.0001, 0, True, id="many"),
+        pytest.param(1, 0.003, 0, True, id="one that computes"),
+        pytest.param(1, 0.003, 0.02, True, id="one that computes and waits"),
+        pytest.param(1, 0.001, 0.02, False, id="one that waits for DynamoDB"),
+        pytest.param(1, 0.0001, 0.02, True, id="one that has waited for its turn"),
+    ],
+)
+def test_a_thread_gives_way_after_its_turn(monkeypatch, requests, computes, waits, gives_way):
+    yields = []
+    monkeypatch.setattr(os, "sched_yield", lambda: yields.append(True))
+    turns = Turns()
+    for _ in range(requests):
+        until = time.thread_time() + computes
+        while time.thread_time() < until:
+            pass
+        time.sleep(waits)
+        turns.request_ended()
+    assert bool(yields) is gives_way
