@@ -253,7 +253,8 @@ class Bench:
         """The items that are read later, and the memory before anything else is."""
         containers.wait_for_200(f"http://{container.address}/ping", container)
         self.settle()
-        figures.idle = container.memory_bytes()
+        # of the first, which has the limits that the figures are for
+        figures.idle = figures.idle or container.memory_bytes()
         if container is self.containers["this image"]:
             for id, body in ((SEED, BODY), (LARGE, json.dumps({"title": "large", "content": "\u20ac" * 65_536}))):
                 put = urllib.request.Request(f"http://{container.address}/item/{id}", body.encode(), method="PUT")

@@ -142,6 +142,7 @@ def test_a_thread_gives_way_after_its_turn(monkeypatch, requests, computes, wait
         until = time.thread_time() + computes
         while time.thread_time() < until:
             pass
+        # what the request does, not what the test waits for
         time.sleep(waits)
         turns.request_ended()
     assert bool(yields) is gives_way
