@@ -1,7 +1,7 @@
 """Measures this image beside what people would use instead; prints a table, writes docs/figures.md and docs/figures.svg.
 
 python -m bench.compare            all of it, in half an hour
-python -m bench.compare --quick    a look at whether everything works, in less than two minutes once the images are built
+python -m bench.compare --quick    a look at whether everything works, in less than three minutes once the images are built
 
 Needs a Docker engine. Containers share the CPUs and the memory that one of them may use; the load and the stub of AWS have
 the other CPUs where there are any.
