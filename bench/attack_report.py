@@ -21,7 +21,8 @@ the attack's first connections until 20 s after all are open. Attackers have mac
 a CPU, in pieces of 10 ms, with the least weight ([why](decisions.md#what-slow-clients-are-measured-with)).
 
 `header`, `body` and `read` are `bench/attack_connections.py`, the others 40 processes of Debian's `slowhttptest` with 250
-connections each. All come again when they are thrown out. Connections and memory are the most that was seen; bare
+connections each. All come again when they are thrown out. Connections and memory are the most that was seen; those of
+`slowhttptest -H` are ended after 10 s, and its quarter of a CPU may not be enough to have 10,000 at once. Bare
 Gunicorn's kernel takes 2,000 of the 10,000, and of those that wait only one end is there. Memory is the processes' proportional
 set size in MiB, and the kernel's TCP buffers of the whole machine, both ends.
 
@@ -29,7 +30,7 @@ set size in MiB, and the kernel's TCP buffers of the whole machine, both ends.
 
 """
 TAIL = """
-Without `/db-item` the p99 is 3 to 5 ms, of which the one to three milliseconds that an attack adds are a larger part.
+Without `/db-item` the p99 is 3 to 4 ms, of which what an attack adds, up to four milliseconds, is a larger part.
 
 `read` asks for the largest item in ASCII, 66 kB, which the kernel takes off Nginx's hands. A longer answer waits in Nginx (24 KiB)
 and in a file, and Nginx ends a connection on which nothing of it could be written for 10 s. The numbers behind the bounds are in `nginx/time-limits.conf`, `nginx/size-limits.conf` and
