@@ -181,8 +181,10 @@ def test_a_page_has_fifty_items_unless_told_otherwise(call):
     assert len(call("GET", "?limit=100").json["items"]) == 51
 
 
-def test_a_page_of_large_items_is_bounded_and_none_is_missed(call):
-    created = {call("PUT", "", {"title": f"{n}", "content": "x" * 65_536}).json["id"] for n in range(40)}
+# SQL's length ends at the first NUL
+@pytest.mark.parametrize("content", ["x" * 65_536, "\0" + "x" * 65_535], ids=["text", "NUL"])
+def test_a_page_of_large_items_is_bounded_and_none_is_missed(call, content):
+    created = {call("PUT", "", {"title": f"{n}", "content": content}).json["id"] for n in range(40)}
     seen, cursor, pages = [], "", 0
     while cursor is not None:
         answer = call("GET", f"?limit=100{cursor}")

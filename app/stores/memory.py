@@ -10,7 +10,7 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
@@ -52,11 +52,7 @@ TABLE = """CREATE TABLE IF NOT EXISTS item (
     owner TEXT, id TEXT, title TEXT, content TEXT, version INTEGER, PRIMARY KEY (owner, id)) WITHOUT ROWID"""
 CREATE = "INSERT INTO item VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 READ = "SELECT id, title, content, version FROM item WHERE owner = :owner AND id = :id"
-# as many as asked for, but none after a megabyte of text: a page of the largest items would be 25 times as long
-PAGE = """SELECT id, title, content, version, available FROM (
-    SELECT *, sum(length(content)) OVER (ORDER BY id) - length(content) AS before, count(*) OVER () AS available
-    FROM (SELECT * FROM item WHERE owner = :owner AND id > :after ORDER BY id LIMIT :limit + 1))
-    WHERE before < :characters ORDER BY id LIMIT :limit"""
+PAGE = "SELECT id, title, content, version FROM item WHERE owner = :owner AND id > :after ORDER BY id LIMIT :limit + 1"
 WHERE = """WHERE owner = :owner AND id = :id
     AND (:match = 'null' OR version IN (SELECT value FROM json_each(:match)))
     AND (:none_match = 'null' OR version NOT IN (SELECT value FROM json_each(:none_match)))"""
@@ -103,11 +99,10 @@ class MemoryStore:
         return Item(*rows[0]) if rows else None
 
     def page(self, owner: str, limit: int, after: str | None) -> Page:
+        values = {"owner": owner, "after": after or "", "limit": limit}
         with self._connection() as connection:
-            values = {"owner": owner, "after": after or "", "limit": limit, "characters": PAGE_CHARACTERS}
-            rows, _ = _execute(connection, PAGE, values)
-        items = [Item(*row[:4]) for row in rows]
-        return Page(items, items[-1].id if items and rows[0][4] > len(items) else None)
+            page: Page = _execute(connection, PAGE, values, lambda cursor: _page(cursor, limit))[0]
+        return page
 
     def update(self, owner: str, id: str, changes: Mapping[str, str], condition: Condition) -> Item:
         version = new_version()
@@ -235,13 +230,32 @@ def _where(owner: str, id: str, condition: Condition) -> dict[str, str]:
     return {"owner": owner, "id": id, "match": match, "none_match": none_match}
 
 
-def _execute(connection: sqlite3.Connection, statement: str, values: Values = ()) -> tuple[list[Any], int]:
-    """The rows that the statement returns and the number that it changed; waits while others write."""
+def _page(cursor: sqlite3.Cursor, limit: int) -> Page:
+    """As many items as asked for, but none after a megabyte of text: the largest hundred would be 25 times as long."""
+    items: list[Item] = []
+    characters = 0
+    for row in cursor:
+        if len(items) == limit or characters >= PAGE_CHARACTERS:
+            # a statement that has not come to its end would hold up the checkpoints
+            cursor.close()
+            return Page(items, items[-1].id)
+        items.append(Item(*row))
+        characters += len(items[-1].content)
+    return Page(items, None)
+
+
+def _execute(
+    connection: sqlite3.Connection,
+    statement: str,
+    values: Values = (),
+    fetch: Callable[[sqlite3.Cursor], Any] = sqlite3.Cursor.fetchall,
+) -> tuple[Any, int]:
+    """What `fetch` makes of the rows, and how many the statement changed; waits while others write."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
             cursor = connection.execute(statement, values)
-            return cursor.fetchall(), cursor.rowcount
+            return fetch(cursor), cursor.rowcount
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_PROTOCOL):
                 raise
