@@ -45,19 +45,19 @@ SUPPORTED = {
     "AWS::S3::Bucket",
     "AWS::SNS::Topic",
 }
-MANIFEST = json.dumps(
-    {
+
+
+def manifest(number: int) -> str:
+    """Of an image that is another one for each number."""
+    docker = "application/vnd.docker"
+    blob = {"size": 1, "digest": f"sha256:{number:064}"}
+    image = {
         "schemaVersion": 2,
-        "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
-        "config": {
-            "mediaType": "application/vnd.docker.container.image.v1+json",
-            "size": 1,
-            "digest": "sha256:" + "1" * 64,
-        },
-        "layers": [],
-    },
-    indent=3,
-)
+        "mediaType": f"{docker}.distribution.manifest.v2+json",
+        "config": {"mediaType": f"{docker}.container.image.v1+json"} | blob,
+        "layers": [{"mediaType": f"{docker}.image.rootfs.diff.tar.gzip"} | blob],
+    }
+    return json.dumps(image, indent=3)
 
 
 class Account:
@@ -106,7 +106,7 @@ class Account:
         """As build.yml does when CodeBuild runs it."""
         self.built.append({"stacks": self.stacks(), "images": self.images()})
         ecr = self.server.client("ecr")
-        ecr.put_image(repositoryName=self.name, imageManifest=MANIFEST, imageTag="latest")
+        ecr.put_image(repositoryName=self.name, imageManifest=manifest(len(self.built)), imageTag="latest")
 
     def stacks(self) -> set[str]:
         listed = self.server.client("cloudformation").list_stacks()["StackSummaries"]
@@ -191,6 +191,17 @@ def test_first_deployment_with_an_empty_repository(account: Account) -> None:
     assert account.parameter("pipeline", "Branch") == "next"
     assert account.parameter("pipeline", "Provider") == "GitLab"
     assert account.parameter("prod", "MaxTasks") == "20"
+
+    # for another processor, as docs/deploy.md says: without the stage's tag the image is made anew
+    account.server.client("ecr").batch_delete_image(repositoryName=account.name, imageIds=[{"imageTag": "prod"}])
+    done = account.deploy(
+        PIPELINE_PARAMETERS="Architecture=ARM64",
+        SERVICE_PARAMETERS="Architecture=ARM64",
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(account.built) == 2
+    assert account.images()["prod"] == account.images()["latest"] != images["prod"]
+    assert account.parameter("prod", "Architecture") == "ARM64"
 
 
 def test_failed_first_build_makes_no_service(account: Account) -> None:

@@ -128,6 +128,15 @@ def test_build_may_not_touch_the_service_and_the_pipeline_not_the_images(pipelin
         assert forbidden not in str(policy)
 
 
+def test_pipeline_may_put_sources_into_its_bucket_as_the_source_action_does(pipeline: Stack) -> None:
+    """What CodePipeline's documentation calls the least that its role needs; the upload has an ACL."""
+    (policy,) = pipeline.properties("PipelineRole")["Policies"]
+    allowed = {each["Resource"]: each["Action"] for each in policy["PolicyDocument"]["Statement"][:2]}
+    assert set(allowed["<Sources.Arn>"]) == {"s3:GetBucketAcl", "s3:GetBucketLocation", "s3:GetBucketVersioning"}
+    objects = {"s3:GetObject", "s3:GetObjectVersion", "s3:PutObject", "s3:PutObjectAcl"}
+    assert set(allowed["<Sources.Arn>/*"]) == objects
+
+
 def test_pipeline_is_of_the_second_kind(pipeline: Stack) -> None:
     properties = pipeline.properties("Pipeline")
     assert properties["PipelineType"] == "V2"

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from typing import Any
+
+import pytest
 
 from tests.infra.template import Stack
 from tests.running import ROOT
@@ -188,6 +191,23 @@ def test_application_may_do_what_it_does_with_its_table(service: Stack) -> None:
     assert statement["Resource"] == "<Table.Arn>"
 
 
+def test_given_table_and_pool_are_used_and_none_are_made() -> None:
+    given = Stack("service", TableName="restored", UserPoolId="eu-west-1_Ab1Cd2Ef3")
+    assert not given.resources.keys() & {"Table", "UserPool"}
+    told = environment(given)
+    assert (told["TABLE_NAME"], told["COGNITO_USER_POOL_ID"]) == ("restored", "eu-west-1_Ab1Cd2Ef3")
+    assert told["COGNITO_CLIENT_ID"] == "<UserPoolClient>"
+    assert given.properties("UserPoolClient")["UserPoolId"] == "eu-west-1_Ab1Cd2Ef3"
+    arn = "arn:aws:dynamodb:eu-west-1:123456789012:table/restored"
+    for policy in (given.properties("TaskRole")["Policies"][0], given.properties("DynamoDbEndpoint")):
+        (statement,) = policy["PolicyDocument"]["Statement"]
+        assert statement["Resource"] == arn
+    for metric in given.properties("ThrottleAlarm")["Metrics"][1:]:
+        assert metric["MetricStat"]["Metric"]["Dimensions"] == [{"Name": "TableName", "Value": "restored"}]
+    outputs = {name: given.value(output["Value"]) for name, output in given.template["Outputs"].items()}
+    assert (outputs["TableName"], outputs["UserPoolId"]) == ("restored", "eu-west-1_Ab1Cd2Ef3")
+
+
 def test_tokens_are_short_lived_and_revocable(service: Stack) -> None:
     client = service.properties("UserPoolClient")
     assert client["GenerateSecret"] is False
@@ -199,13 +219,41 @@ def test_tokens_are_short_lived_and_revocable(service: Stack) -> None:
     assert client["PreventUserExistenceErrors"] == "ENABLED"
 
 
+@pytest.mark.parametrize(
+    ("application", "balancer", "requests", "rate"),
+    [
+        (0, 0, 1000, 0),
+        (40, 0, 1000, 4),
+        (60, 0, 1000, 6),
+        # too few to say
+        (19, 0, 19, 0),
+        # no task: the load balancer refuses all, and counts none of them as a request
+        (0, 1000, 0, 100),
+        # tasks that break connections off: 502, which are requests as well
+        (0, 1000, 1000, 50),
+    ],
+)
+def test_error_alarm_sees_what_clients_see(
+    service: Stack, application: int, balancer: int, requests: int, rate: float
+) -> None:
+    metrics = {metric["Id"]: metric.get("Expression") for metric in service.properties("ErrorAlarm")["Metrics"]}
+    functions = {"IF": lambda condition, yes, no: yes if condition else no, "FILL": lambda value, _: value}
+    known: dict[str, Any] = {"application": application, "balancer": balancer, "requests": requests} | functions
+    known["total"] = eval(metrics["total"], known)
+    # IF has both of its values worked out, also where it divides by nothing
+    assert eval(metrics["rate"].replace("/ total", "/ max(total, 1)"), known) == rate
+    assert service.properties("ErrorAlarm")["Threshold"] == 5
+
+
 def test_alarms_tell_whoever_is_named(service: Stack, https_service: Stack) -> None:
     alarms = service.of_type("AWS::CloudWatch::Alarm")
-    assert alarms.keys() == {"ErrorAlarm", "LatencyAlarm", "UnhealthyAlarm", "CapacityAlarm", "ThrottleAlarm"}
+    names = ("Error", "Latency", "Unhealthy", "Outage", "Capacity", "Throttle")
+    assert alarms.keys() == {f"{name}Alarm" for name in names}
     assert all(alarm["AlarmActions"] == [] for alarm in alarms.values())
     assert not service.of_type("AWS::SNS::Topic")
-    for alarm in https_service.of_type("AWS::CloudWatch::Alarm").values():
+    for name, alarm in https_service.of_type("AWS::CloudWatch::Alarm").items():
         assert alarm["AlarmActions"] == alarm["OKActions"] == ["<AlarmTopic>"]
-        assert alarm["TreatMissingData"] == "notBreaching"
+        # where there is no task, nothing is measured
+        assert alarm["TreatMissingData"] == ("breaching" if name == "OutageAlarm" else "notBreaching")
     (topic,) = https_service.of_type("AWS::SNS::Topic").values()
     assert topic["Subscription"] == [{"Protocol": "email", "Endpoint": "ops@example.com"}]

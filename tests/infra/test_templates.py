@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cfnlint.schema import PROVIDER_SCHEMA_MANAGER
 
-from tests.infra.template import Stack
+from tests.infra.template import REGION, Stack, load
 from tests.running import ROOT
 
 # has no resource that could be named
@@ -69,6 +71,33 @@ def test_roles_are_assumed_by_a_service_for_this_account_only(stack: Stack) -> N
         (statement,) = role["AssumeRolePolicyDocument"]["Statement"]
         assert statement["Principal"].keys() == {"Service"}
         assert statement["Condition"]["StringEquals"] == {"aws:SourceAccount": "123456789012"}
+
+
+def references(node: Any) -> Iterator[str]:
+    """The names of all parameters and resources in a part of a template."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key == "Ref":
+                yield value
+            elif key == "Fn::Sub":
+                yield from re.findall(r"\$\{([\w:]+)\}", value)
+            else:
+                yield from references(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from references(value)
+
+
+@pytest.mark.parametrize("name", ["service", "pipeline"])
+def test_tags_hold_no_id_that_a_tag_may_not_hold(name: str) -> None:
+    """The id of a resource that several properties identify has them with a bar between, which no tag takes."""
+    resources = load(name)["Resources"]
+    tagged = [each["Properties"]["Tags"] for each in resources.values() if "Tags" in each.get("Properties", {})]
+    named = set(references(tagged)) & resources.keys()
+    assert named or name == "pipeline"
+    for resource in named:
+        schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema(REGION, resources[resource]["Type"]).schema
+        assert len(schema["primaryIdentifier"]) == 1, resource
 
 
 def test_log_groups_expire(stack: Stack) -> None:
