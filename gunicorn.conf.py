@@ -62,6 +62,12 @@ def when_ready(server):
     gc.enable()
 
 
+def on_reload(server):
+    """After SIGHUP this file was run again."""
+    gc.freeze()
+    gc.enable()
+
+
 def pre_fork(server, worker):
     """What becomes of the worker, in memory that both processes see: b"r", it was ready; b"e", it ended by itself."""
     worker.begun, worker.fate = time.monotonic(), mmap.mmap(-1, 1)

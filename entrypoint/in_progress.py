@@ -92,5 +92,14 @@ class InProgress:
                     message = "a request has run for more than %s s; this worker ends. %s"
                     self._worker.log.error(message, cfg.timeout, stack)
                     os.kill(os.getpid(), signal.SIGTERM)
-                    time.sleep(cfg.graceful_timeout)
+                    self._wait_for_others(cfg.timeout, time.monotonic() + cfg.graceful_timeout)
                     os._exit(1)
+
+    def _wait_for_others(self, timeout: float, deadline: float) -> None:
+        """Until no request is left that may still end in time: until then nobody takes this worker's place."""
+        # every thread notices within half a second that it is to take no other
+        time.sleep(1)
+        while time.monotonic() < deadline:
+            if all(time.monotonic() - begun > timeout for begun in list(self._begun.values())):
+                return
+            time.sleep(0.1)

@@ -24,6 +24,9 @@ from .application import explain
 from .drain import Drain
 from .watch import Watch
 
+# LOG_LEVEL has Python's name for it
+loggers.LevelsByDescription.warning = loggers.LevelsByName.WARN
+
 # lines that follow one another within this time are read together: waking up for each would cost more than the line
 TOGETHER_SECONDS = 0.01
 # a program that has to be restarted more often than this is not coming back
@@ -150,7 +153,8 @@ def stopped_processes(groups: set[int]) -> set[int]:
     stopped = set()
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
-            state, _, group = path.read_text().rsplit(")", 1)[1].split()[:3]
+            # a program's name may be anything, and is cut after 15 bytes
+            state, _, group = path.read_text(errors="replace").rsplit(")", 1)[1].split()[:3]
             if state == "T" and int(group) in groups:
                 stopped.add(int(path.parent.name))
     return stopped

@@ -49,11 +49,13 @@ class Watch:
         self._connection = socket.socket()
         self._connection.setblocking(False)
         self._since = time.monotonic()
-        # on this machine's own address a connection is there at once, or refused
+        # on this machine's own address a connection is there at once, or is refused, or waits for room in the queue of
+        # a server that accepts none
         try:
             with contextlib.suppress(BlockingIOError):
-                self._connection.connect(self._address)
-            self._connection.send(_REQUEST)
+                with contextlib.suppress(BlockingIOError):
+                    self._connection.connect(self._address)
+                self._connection.send(_REQUEST)
         except OSError:
             self._close()
 

@@ -61,7 +61,8 @@ class Worker(ThreadWorker):
                 thread.join(1)
 
     def serve(self, listener: socket.socket) -> None:
-        turns = Turns()
+        # Gunicorn makes SERVER_NAME and SERVER_PORT of it: those of the request, since a path has no colon
+        turns, server = Turns(), listener.getsockname()
         while self.alive:
             try:
                 # what accept() calls, which then makes a plain socket of it
@@ -73,7 +74,7 @@ class Worker(ThreadWorker):
                 time.sleep(0.5)
                 continue
             connection = Connection(socket.AF_UNIX, socket.SOCK_STREAM, 0, descriptor)
-            conn = TConn(self.cfg, connection, "", self.cfg.bind[0])
+            conn = TConn(self.cfg, connection, "", server)
             # there is nothing to negotiate, and Nginx connects when it has something to send
             conn.initialized, conn.parser = True, get_parser(self.cfg, connection, "")
             try:

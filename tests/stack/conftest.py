@@ -10,7 +10,7 @@ import pytest
 from tests.running import ROOT
 
 APP = '''
-import os, signal, threading
+import gc, os, signal, threading
 from pathlib import Path
 from flask import Flask, Response, request
 
@@ -34,7 +34,8 @@ def wait():
 def seen():
     return {
         "address": request.remote_addr, "scheme": request.scheme, "host": request.host, "url": request.url,
-        "headers": list(request.headers), "pid": os.getpid(), "root": request.root_url,
+        "headers": list(request.headers), "pid": os.getpid(), "root": request.root_url, "collects": gc.isenabled(),
+        "server": [request.environ["SERVER_NAME"], request.environ["SERVER_PORT"]],
     }
 
 @app.get("/die")

@@ -141,6 +141,46 @@ def test_a_worker_whose_request_never_ends_is_replaced(project):
         threads.shutdown()
 
 
+def test_a_worker_that_is_replaced_waits_for_requests_that_end_in_time_and_for_no_other(project):
+    options = "--timeout 5 --graceful-timeout 30"
+    with stack(project, APP_MODULE="hello:app", WEB_CONCURRENCY="1", GUNICORN_CMD_ARGS=options) as running:
+        (before,) = wait_for(lambda: find(running, "gunicorn worker"))
+        begun = time.monotonic()
+        stuck, _ = in_flight(running, project, 2, seconds=3600)
+        wait_for(lambda: time.monotonic() - begun > 3, 4, "some time has passed")
+        (project / "young").mkdir()
+        young, (answer,) = in_flight(running, project / "young", 1, seconds=4)
+        wait_for(lambda: find(running, "gunicorn worker") not in ([], [before]), 12, "the worker is another one")
+        assert answer.result().status == 200
+        assert running.answers()
+        running.remove()
+        stuck.shutdown()
+        young.shutdown()
+
+
+def test_a_reload_takes_the_application_anew_and_keeps_collecting_garbage(project):
+    with stack(project, APP_MODULE="hello:app") as running:
+        wait_complete(running)
+        before = set(find(running, "gunicorn worker"))
+        assert running.get("/seen").json["collects"]
+        os.kill(find(running, "gunicorn master")[0], signal.SIGHUP)
+        wait_for(lambda: len(found := set(find(running, "gunicorn worker"))) == 2 and not found & before, 10, "two new")
+        seen = running.get("/seen").json
+        assert seen["pid"] not in before
+        assert seen["collects"]
+
+
+def test_the_application_is_told_a_name_and_a_port_of_the_server(project):
+    with stack(project, APP_MODULE="hello:app") as running:
+        assert running.get("/seen").json["server"] == ["127.0.0.1", str(running.port)]
+
+
+@pytest.mark.parametrize("level", ["debug", "info", "warning", "error", "critical"])
+def test_every_log_level_starts(project, level):
+    with stack(project, APP_MODULE="hello:app", LOG_LEVEL=level) as running:
+        assert running.answers()
+
+
 def starts(project: Path, **environment: str) -> tuple[int, list[dict]]:
     """Start what cannot run: the exit status, and the log."""
     running = Stack(project, **environment)

@@ -5,13 +5,18 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
+import shutil
+import signal
 import socket
+import subprocess
 
 import pytest
 
 from entrypoint import logs, output
 from entrypoint.drain import client_connections
 from entrypoint.output import PatientStream
+from entrypoint.supervise import stopped_processes
 from entrypoint.watch import Watch
 from tests.running import wait_for
 
@@ -99,6 +104,21 @@ def test_a_server_that_answers_nothing_is_noticed(listener):
     assert watch.unanswered == 2
 
 
+def test_a_server_whose_queue_is_full_is_noticed(listener):
+    listener.listen(0)
+    address = listener.getsockname()
+    with contextlib.ExitStack() as waiting:
+        while True:
+            client = waiting.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(address)
+            if not select.select([], [client], [], 0.2)[1]:
+                break
+        watch = Watch(address[1], seconds=0.05)
+        wait_for(watch.look)
+        assert watch.unanswered == 1
+
+
 @pytest.mark.parametrize("answer", [b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 502 Bad Gateway\r\n\r\n"])
 def test_any_answer_is_a_good_one(listener, answer):
     watch = Watch(listener.getsockname()[1], seconds=0.05)
@@ -119,6 +139,19 @@ def test_a_server_that_is_not_there_is_not_the_watch_s_business(listener):
     watch = Watch(port, seconds=0)
     assert [watch.look() for _ in range(5)] == [False] * 5
     assert watch.unanswered == 0
+
+
+def test_a_process_may_have_any_name(tmp_path):
+    # which the kernel cuts within a character
+    program = shutil.copy(shutil.which("sleep"), tmp_path / "überprüfungläuft")
+    process = subprocess.Popen([program, "60"], process_group=0)
+    try:
+        assert stopped_processes({process.pid}) == set()
+        process.send_signal(signal.SIGSTOP)
+        wait_for(lambda: stopped_processes({process.pid}) == {process.pid})
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_connections_of_clients_are_counted(listener):
