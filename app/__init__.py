@@ -45,6 +45,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.ensure_sync = functools.lru_cache(app.ensure_sync)  # type: ignore[method-assign]
     # no address here stands for another with a default in its place
     app.url_map.redirect_defaults = False
+    # nor one with more slashes: the way to it would be as long as the client likes
+    app.url_map.merge_slashes = False
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_size
     problems.init_app(app)
     cors.init_app(app, settings.cors_origins)

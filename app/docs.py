@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-from flask import Blueprint, Response, redirect, send_from_directory, url_for
+from flask import Blueprint, Response, redirect, request, send_from_directory, url_for
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 PAGE = """<!doctype html>
@@ -53,7 +53,12 @@ def start() -> Response:
 
 @blueprint.get("/docs/<path:name>")
 def asset(name: str) -> Response:
-    return send_from_directory(ASSETS, name)
+    file = send_from_directory(ASSETS, name, conditional=False)
+    # Werkzeug's way knows If-Match and ranges too, and answers them with what is no problem document
+    if not request.if_none_match.contains_weak(file.get_etag()[0] or ""):
+        return file
+    file.close()
+    return Response(status=304, headers={"ETag": file.headers["ETag"], "Cache-Control": file.headers["Cache-Control"]})
 
 
 @blueprint.get("/docs/")

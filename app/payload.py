@@ -19,13 +19,19 @@ TITLE_LENGTH = 200
 CONTENT_LENGTH = 65_536
 PAGE_DEFAULT, PAGE_MAXIMUM = 50, 100
 ERRORS_SHOWN = 20
+# no item needs more, even with every character escaped; decoded, JSON may take forty times its size
+BODY_LENGTH = 2**20
 
 _JSON = "application/json"
 _REQUIRED = {"title": (1, TITLE_LENGTH), "content": (0, CONTENT_LENGTH)}
 # read_id looks at an id
 _LENGTHS = {"id": (0, math.inf), **_REQUIRED}
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_ENTITY_TAG = re.compile(r'\s*(W/)?"([\x21\x23-\x7e\x80-\xff]*)"\s*')
+_TAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
+# a list may have empty elements (RFC 9110 §5.6.1.2)
+_TAGS = re.compile(rf"\s*(?:{_TAG.pattern}\s*)?(?:,\s*(?:{_TAG.pattern}\s*)?)*")
+# as versions are written: other spellings of a number are other tags
+_VERSION = re.compile(r"0|[1-9][0-9]{0,18}")
 
 
 class _Members(list[tuple[str, Any]]):
@@ -70,12 +76,21 @@ def read_fields(request: Request) -> tuple[dict[str, str], str | None]:
 
 
 def _read_body(request: Request) -> bytes:
-    environ, limit = request.environ, request.max_content_length
+    environ = request.environ
+    limit = min(request.max_content_length or BODY_LENGTH, BODY_LENGTH)
+    too_large = Problem(413, f"The body is larger than {limit} bytes.")
     length = environ.get("CONTENT_LENGTH", "")
-    if length.isdecimal() and "HTTP_TRANSFER_ENCODING" not in environ and (limit is None or int(length) <= limit):
+    if length.isdecimal() and "HTTP_TRANSFER_ENCODING" not in environ:
+        # one of thousands of digits is no number to Python
+        if len(length) > 18 or int(length) > limit:
+            raise too_large
         return environ["wsgi.input"].read(int(length))  # type: ignore[no-any-return]
-    # Werkzeug's way takes longer: too much is a 413, and without a length only a stream that ends by itself is read
-    return request.get_data(cache=False)
+    # Werkzeug's way takes longer: without a length only a stream that ends by itself is read, and no more than that
+    request.max_content_length = limit + 1
+    body = request.get_data(cache=False)
+    if len(body) > limit:
+        raise too_large
+    return body
 
 
 def _fields(members: _Members) -> tuple[dict[str, str], str | None]:
@@ -207,13 +222,7 @@ def _entity_tags(name: str, value: str | None, weak: bool) -> frozenset[int] | L
         return None
     if value.strip() == "*":
         return "*"
-    versions = set()
-    position = -1
-    while position < len(value):
-        tag = _ENTITY_TAG.match(value, position + 1)
-        if not tag or (tag.end() < len(value) and value[tag.end()] != ","):
-            raise Problem(400, f'{name} must be * or a list of entity tags such as "123".')
-        position = tag.end()
-        if (weak or not tag[1]) and re.fullmatch(r"[0-9]{1,19}", tag[2]):
-            versions.add(int(tag[2]))
-    return frozenset(versions)
+    tags = _TAG.findall(value) if _TAGS.fullmatch(value) else []
+    if not tags:
+        raise Problem(400, f'{name} must be * or a list of entity tags such as "123".')
+    return frozenset(int(tag) for is_weak, tag in tags if (weak or not is_weak) and _VERSION.fullmatch(tag))

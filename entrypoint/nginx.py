@@ -51,7 +51,7 @@ def render(template: str, values: dict[str, str], name: str = "template") -> str
 
 def nginx_values(settings: Settings) -> dict[str, str]:
     """What the templates may ask for."""
-    zones, limits = client_limits(settings)
+    zones, rate, connections = client_limits(settings)
     return {
         "RUN_DIR": settings.run_dir,
         "TEMP_DIR": temporary_directory(settings.run_dir),
@@ -69,7 +69,8 @@ def nginx_values(settings: Settings) -> dict[str, str]:
         "REAL_IP_FROM": "\n".join(f"set_real_ip_from {network};" for network in settings.trusted_proxies),
         "TRUSTED_PEERS": "\n  ".join(f"{network} 1;" for network in settings.trusted_proxies),
         "CLIENT_LIMIT_ZONES": zones,
-        "CLIENT_LIMITS": limits,
+        "RATE_LIMIT": rate,
+        "CONNECTION_LIMIT": connections,
         **cors(settings.cors_origins),
         "STATIC": static(settings),
         "STATIC_URL": settings.static_url,
@@ -77,16 +78,16 @@ def nginx_values(settings: Settings) -> dict[str, str]:
     }
 
 
-def client_limits(settings: Settings) -> tuple[str, str]:
-    """The directives for RATE_LIMIT and CONNECTIONS_PER_IP: their zones, and their use in a location."""
-    zones, limits = [], []
+def client_limits(settings: Settings) -> tuple[str, str, str]:
+    """The directives for RATE_LIMIT and CONNECTIONS_PER_IP: their zones, and the use of each in a location."""
+    zones, rate, connections = [], "", ""
     if settings.rate_limit:
         zones.append(f"limit_req_zone $binary_remote_addr zone=requests:10m rate={settings.rate_limit}r/s;")
-        limits.append(f"limit_req zone=requests burst={settings.rate_limit} nodelay;")
+        rate = f"limit_req zone=requests burst={settings.rate_limit} nodelay;"
     if settings.connections_per_ip:
         zones.append("limit_conn_zone $binary_remote_addr zone=connections:10m;")
-        limits.append(f"limit_conn connections {settings.connections_per_ip};")
-    return "\n".join(zones), "\n      ".join(limits)
+        connections = f"limit_conn connections {settings.connections_per_ip};"
+    return "\n".join(zones), rate, connections
 
 
 def cors(origins: list[str]) -> dict[str, str]:

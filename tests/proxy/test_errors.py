@@ -211,3 +211,31 @@ def test_a_static_file_takes_no_post(project, tmp_path):
         response = ask(running.port, request("POST", "/static/a.txt"))
         assert_problem(response, 405)
         assert response.get("allow") == "GET, HEAD"
+
+
+@pytest.mark.parametrize("target", ["/static/a.txt", "/static/nothing"])
+def test_a_static_file_is_refused_for_the_same_reasons(project, tmp_path, target):
+    (tmp_path / "a.txt").write_text("static")
+    bad = [b"GET %s HTTP/1.1\r\nHost: %s\r\n" % (target.encode(), host) for host in (b'h<>"', b"h@h", b"h:x", b"h\xff")]
+    bad += [b"GET %s#x HTTP/1.1\r\nHost: h\r\n" % target.encode()]
+    with stack(project, APP_MODULE="shown:app", STATIC_PATH=str(tmp_path)) as running:
+        for head in bad:
+            assert_problem(ask(running.port, head + b"Connection: close\r\n\r\n"), 400)
+        assert_problem(
+            ask(running.port, b"GET %s HTTP/1.2\r\nHost: h\r\nConnection: close\r\n\r\n" % target.encode()), 505
+        )
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        request("OPTIONS", "/item", "Origin: https://x", "Access-Control-Request-Headers: " + "a" * 7900),
+        request("GET", "/item//" + "%ff" * 1200),
+        request("GET", "/item//" + "a" * 8100),
+        request("GET", "/docs/?" + "a" * 8100),
+        request("GET", "/item/?" + "a" * 8100),
+    ],
+    ids=lambda head: head[:14].decode(),
+)
+def test_what_a_client_sends_makes_no_answer_that_nginx_cannot_take(running_stack, head):
+    assert ask(running_stack.port, head).status < 500

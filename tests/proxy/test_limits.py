@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -115,3 +116,20 @@ def test_refusals_are_in_the_access_log_and_not_twice(limited):
     statuses(limited.port, 40, source="127.0.5.8")
     wait_for(lambda: [line for line in limited.log() if line.get("client") == "127.0.5.8" and line["status"] == 429])
     assert not [message for message in limited.messages() if "limiting" in message]
+
+
+def test_static_files_are_connections_and_no_requests_to_the_application(project, tmp_path):
+    (tmp_path / "large").write_bytes(b"x" * 2**24)
+    (tmp_path / "small").write_text("x")
+    environment = {"STATIC_PATH": str(tmp_path), "CONNECTIONS_PER_IP": "2", "RATE_LIMIT": "1"}
+    with stack(project, APP_MODULE="shown:app", **environment) as running, contextlib.ExitStack() as readers:
+        assert statuses(running.port, 20, "/static/nothing").count(429) > 10
+        for _ in range(2):
+            reader = readers.enter_context(
+                socket.create_connection(("127.0.0.1", running.port), source_address=("127.0.5.6", 0))
+            )
+            reader.sendall(request("GET", "/static/large"))
+            assert reader.recv(12) == b"HTTP/1.1 200"
+        assert_problem(ask(running.port, request("GET", "/static/large"), source="127.0.5.6"), 429)
+        readers.close()
+        wait_for(lambda: statuses(running.port, 20, "/static/small", "127.0.5.6") == [200] * 20)

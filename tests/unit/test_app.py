@@ -101,3 +101,46 @@ def test_a_hook_may_find_that_nothing_has_changed(app, method):
 
 def test_the_answer_to_head_has_no_body(app):
     assert answer(app, method="HEAD") == ("200 OK", b"")
+
+
+@pytest.mark.parametrize("length", ["1048577", "9" * 4301])
+def test_no_body_is_longer_than_any_item_needs(app, length):
+    """Whatever MAX_BODY_SIZE says for others: decoded, JSON may take forty times its size."""
+    app.config["MAX_CONTENT_LENGTH"] = 10 * 2**20
+    environ = {"CONTENT_LENGTH": length}
+    answer = app.test_client().put("/item", content_type="application/json", environ_overrides=environ)
+    assert answer.status_code == 413
+    assert answer.json["detail"] == "The body is larger than 1048576 bytes."
+
+
+def test_a_stream_is_no_longer_either(app):
+    app.config["MAX_CONTENT_LENGTH"] = 10 * 2**20
+    body = io.BytesIO(b" " * (2**20 + 1))
+    builder = EnvironBuilder("/item", method="PUT", input_stream=body, content_type="application/json")
+    environ = builder.get_environ() | {"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
+    environ.pop("CONTENT_LENGTH")
+    assert run_wsgi_app(app, environ)[1] == "413 REQUEST ENTITY TOO LARGE"
+
+
+STYLE = "/docs/swagger-ui.css"
+
+
+@pytest.mark.parametrize(
+    "headers", [{"If-Match": "*"}, {"If-Match": '"x"'}, {"Range": "x=0-1"}, {"Range": "bytes=0-0"}]
+)
+def test_a_file_of_the_page_is_sent_whole(app, headers):
+    client = app.test_client()
+    whole = client.get(STYLE)
+    answer = client.get(STYLE, headers=headers)
+    assert (answer.status_code, answer.data) == (200, whole.data)
+    assert answer.content_type == "text/css; charset=utf-8"
+
+
+def test_a_file_of_the_page_that_a_browser_has_is_not_sent_again(app):
+    client = app.test_client()
+    whole = client.get(STYLE)
+    for tag in (whole.headers["ETag"], "W/" + whole.headers["ETag"], "*"):
+        answer = client.get(STYLE, headers={"If-None-Match": tag})
+        assert (answer.status_code, answer.data) == (304, b"")
+        assert answer.headers["ETag"] == whole.headers["ETag"]
+    assert client.get(STYLE, headers={"If-None-Match": '"x"'}).status_code == 200
