@@ -44,10 +44,19 @@ COPY requirements*.txt pyproject.tom[l] ./
 COPY requirement[s] requirements/
 RUN --mount=type=cache,target=/root/.cache/pip \
     if [ -e requirements.txt ] && ! grep -qE '^(-e +)?\.' requirements.txt; then $PIP -r requirements.txt; fi
-COPY . .
+# a pyproject.toml that does not say how to build a package is an application's, as with uv: what it needs is installed
 RUN --mount=type=cache,target=/root/.cache/pip \
-    if grep -qsE '^(-e +)?\.' requirements.txt; then $PIP -r requirements.txt; fi \
- && if [ -e setup.py ] || grep -qsE '^\[(project|build-system)\]' pyproject.toml; then $PIP .; fi
+    if grep -qs '^\[project\]' pyproject.toml && ! grep -qE '^\[(build-system|tool\.setuptools)' pyproject.toml; then \
+      python3 -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"].get("dependencies", []), sep="\n")' \
+        >/tmp/dependencies.txt && $PIP -r /tmp/dependencies.txt; fi
+COPY . .
+# setuptools would take the container's own folders for packages of the project: meanwhile they are elsewhere
+RUN --mount=type=cache,target=/root/.cache/pip \
+    mkdir /tmp/container && mv nginx entrypoint /tmp/container \
+ && if grep -qsE '^(-e +)?\.' requirements.txt; then $PIP -r requirements.txt; fi \
+ && if [ -e setup.py ] || { grep -qsE '^\[(project|build-system)\]' pyproject.toml \
+      && { [ -d src ] || [ ! -e /tmp/dependencies.txt ]; }; }; then $PIP .; fi \
+ && mv /tmp/container/* .
 # whatever the umask of the checkout was, the container's user reads the files
 RUN chmod -R a+rX /app && cp -r entrypoint /opt/venv/lib/python3*/site-packages/ && python3 -m compileall -q -j 0 /opt/venv /app
 

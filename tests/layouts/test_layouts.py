@@ -20,6 +20,8 @@ LAYOUTS = {
     "wsgi_py": ({"APP_MODULE": "wsgi:application"}, "wsgi.py"),
     "package": ({"APP_MODULE": "shop:create_app()"}, "package"),
     "src_layout": ({"APP_MODULE": "shop:create_app()"}, "src"),
+    "flat_layout": ({"APP_MODULE": "shop:create_app()"}, "flat 1.0"),
+    "application": ({"APP_MODULE": "app:app"}, "application"),
     "own_pins": ({"APP_MODULE": "main:app"}, "flask=2.3.3 werkzeug=2.3.8 gunicorn=23.0.0"),
     "legacy": ({"APP_MODULE": "shop:app", "WRITABLE_DIRECTORIES": "/app/instance"}, "legacy at http://127.0.0.1:"),
     "html": ({"APP_MODULE": "web:app"}, "<h1>html"),
