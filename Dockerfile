@@ -57,6 +57,9 @@ RUN --mount=type=cache,target=/root/.cache/pip \
  && if [ -e setup.py ] || { grep -qsE '^\[(project|build-system)\]' pyproject.toml \
       && { [ -d src ] || [ ! -e /tmp/dependencies.txt ]; }; }; then $PIP .; fi \
  && mv /tmp/container/* .
+# an older one would fail at run time only, with a message about something else
+RUN /opt/venv/bin/python -I -c 'import gunicorn, sys; sys.exit(gunicorn.version_info < (21, 2) and f"Gunicorn \
+{gunicorn.__version__} is too old, 21.2 or newer is needed: raise or remove its version in requirements.txt or pyproject.toml")'
 # whatever the umask of the checkout was, the container's user reads the files
 RUN chmod -R a+rX /app && cp -r entrypoint /opt/venv/lib/python3*/site-packages/ && python3 -m compileall -q -j 0 /opt/venv /app
 

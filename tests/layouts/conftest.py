@@ -19,7 +19,7 @@ def build(tmp_path: Path) -> Callable[..., str]:
         project = make_project(layout, tmp_path / layout)
         image = f"layout-{layout.replace('_', '-')}"
         options = [word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")]
-        docker("build", "-q", "-t", image, *options, ".", cwd=project)
+        docker("build", "-t", image, *options, ".", cwd=project)
         return image
 
     return build

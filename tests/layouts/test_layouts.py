@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import time
 from collections.abc import Callable
 
@@ -11,7 +12,7 @@ import requests
 
 from tests.api import Answer
 from tests.layouts.project import ProjectContainer, running
-from tests.running import START_SECONDS, docker, wait_for
+from tests.running import ROOT, START_SECONDS, docker, wait_for
 
 pytestmark = pytest.mark.docker
 
@@ -112,3 +113,10 @@ def test_a_wrong_app_module_ends_the_container_and_says_where_it_looked(built: B
         project.remove()
     assert "No module named 'app.wsgi'; 'app' is not a package" in last
     assert "APP_MODULE=app.wsgi:app was looked for in /app, which has app.py, requirements.txt, and among" in last
+
+
+def test_an_old_gunicorn_ends_the_build_and_says_what_is_needed(build: Callable[..., str]) -> None:
+    needed = re.search(r"[\d.]+ or newer", (ROOT / "docs/existing-project.md").read_text())
+    assert needed
+    with pytest.raises(AssertionError, match=rf"Gunicorn 20\.1\.0 is too old, {needed[0]} is needed: raise or remove"):
+        build("old_gunicorn")
