@@ -16,9 +16,15 @@ _NGINX = re.compile(r"(?:\d{4}/\d\d/\d\d \d\d:\d\d:\d\d |nginx: )\[(\w+)\] (?:\d
 _NGINX_LEVELS = {"emerg": "critical", "alert": "critical", "crit": "critical", "warn": "warning", "notice": "info"}
 # … while reading client request headers, client: 127.0.0.1, server: localhost, request: "GET /a?b HTTP/1.1", host: "c"
 _NGINX_CLIENT = re.compile(r"(.*?), client: ([^,]*)(?:.*?, request: \"(\S+ [^\s?#\"]*))?.*")
+_TRACEBACK = "Traceback (most recent call last):"
+_CHAINED = re.compile(r"\n+(?:The above exception was the direct cause|During handling of the above exception).*\n+")
+# down to the exception itself: a SyntaxError shows its place as one more frame
+_FRAMES = re.compile(re.escape(_TRACEBACK) + r"\n(?:(?:[ \t].*)?\n)*")
 _FRAME = re.compile(r'^ *File "([^"]+)", line (\d+)', re.M)
 # how long before its end a program speaks of the cause
 CAUSE_SECONDS = 5
+# in characters
+LONGEST_CAUSE = 300
 # a line that does not end is cut, in bytes
 LONGEST_LINE = 2**18
 LEVELS = ("debug", "info", "warning", "error", "critical")
@@ -47,7 +53,7 @@ class ProgramOutput:
     def __init__(self, program: str, level: str) -> None:
         self.program = program
         self.level = level
-        self._troubles: deque[_Trouble] = deque(maxlen=20)
+        self._troubles: deque[_Trouble] = deque(maxlen=200)
         self._rest = b""
 
     def feed(self, data: bytes) -> None:
@@ -64,12 +70,17 @@ class ProgramOutput:
 
     def cause(self) -> str:
         """Why the program, which has just ended, did so: of what it said in its last seconds the first exception it
-        logged, otherwise the last line it printed rather than logged, otherwise the last that speaks of trouble.
+        logged, otherwise the traceback or else the last line it printed rather than logged, otherwise the last that
+        speaks of trouble.
         """
         recent = [trouble for trouble in self._troubles if trouble.time > time.monotonic() - CAUSE_SECONDS]
-        exceptions = [trouble for trouble in recent if trouble.kind == "exception"][:1]
-        printed = [trouble for trouble in recent if trouble.kind == "printed"][-1:]
-        return next((trouble.text for trouble in (*exceptions, *printed, *recent[-1:])), "it gave no reason")
+        exceptions = [trouble.text for trouble in recent if trouble.kind == "exception"]
+        # not a bracket that closes
+        printed = [trouble.text for trouble in recent if trouble.kind == "printed" and re.search(r"\w", trouble.text)]
+        if any(_TRACEBACK in text for text in printed):
+            printed = [_summary("\n".join(printed))]
+        others = [trouble.text for trouble in recent]
+        return next(iter([*exceptions[:1], *printed[-1:], *others[-1:]]), "it gave no reason")
 
     def _line(self, line: str) -> None:
         if not line:
@@ -89,7 +100,9 @@ class ProgramOutput:
         if exception:
             self._troubles.append(_Trouble(time.monotonic(), "exception", _summary(exception)))
         elif level in ("warning", "error", "critical"):
-            self._troubles.append(_Trouble(time.monotonic(), "logged" if record else "printed", message))
+            self._troubles.append(
+                _Trouble(time.monotonic(), "logged" if record else "printed", message[:LONGEST_CAUSE])
+            )
 
     def _parse(self, line: str) -> tuple[str, str]:
         nginx = _NGINX.fullmatch(line)
@@ -108,11 +121,17 @@ def _without_secrets(message: str) -> str:
     return f"{text}, client: {about[2]}" + (f', request: "{about[3]}"' if about[3] else "")
 
 
-def _summary(traceback: str) -> str:
-    """The exception that a traceback ends with, and the last line of the project's own that led to it."""
+def _summary(text: str) -> str:
+    """The exception that a traceback ends with, in one line, and the last line of the project's own that led to it."""
+    # an ExceptionGroup's is drawn as a tree
+    text = re.sub(r"^  [|+] ", "", text, flags=re.M)
+    exception = " ".join(_FRAMES.split(_CHAINED.split(text)[-1], maxsplit=1)[-1].split())
+    if len(exception) > LONGEST_CAUSE:
+        # what it is stands at the beginning, and what to do about it often at the end
+        exception = f"{exception[: LONGEST_CAUSE * 2 // 3]} … {exception[-LONGEST_CAUSE // 3 :]}"
     project = os.getcwd().rstrip("/") + "/"
-    lines = [line for line in _FRAME.findall(traceback) if line[0].startswith(project)]
-    return traceback.splitlines()[-1] + (f" ({lines[-1][0]}, line {lines[-1][1]})" if lines else "")
+    lines = [line for line in _FRAME.findall(text) if line[0].startswith(project)]
+    return exception + (f" ({lines[-1][0]}, line {lines[-1][1]})" if lines else "")
 
 
 def _json_object(line: str) -> dict[str, object] | None:

@@ -1,0 +1,130 @@
+"""What the last line of a container gives as the cause."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import traceback
+
+import pytest
+
+from entrypoint import logs
+from entrypoint.request_logs import JsonFormatter
+
+REFUSED = 'connection to server at "db" (10.0.0.1), port 5432 failed: Connection refused'
+BACKGROUND = "(Background on this error at: https://sqlalche.me/e/20/e3q8)"
+
+
+class OperationalError(Exception):
+    pass
+
+
+def chained():
+    try:
+        raise OperationalError("unable to open database file")
+    except OperationalError as error:
+        raise OperationalError(f"(sqlite3.OperationalError) {error}\n{BACKGROUND}") from error
+
+
+def indented():
+    raise OperationalError(f"{REFUSED}\n\tIs the server running on that host?\n\n{BACKGROUND}\n")
+
+
+def over_several_lines():
+    raise ValueError(
+        "1 validation error for Settings\n"
+        "field\n"
+        "  Field required [type=missing]\n"
+    )  # fmt: skip
+
+
+def with_notes():
+    error = ValueError("wrong")
+    error.add_note("a note")
+    raise error
+
+
+def wrong_syntax():
+    compile("def\n", "settings.py", "exec")
+
+
+def group():
+    raise ExceptionGroup("two things", [ValueError("one\nthing"), TypeError("another")])
+
+
+def long():
+    raise RuntimeError("begin\n" + "x" * 1000 + "\nend")
+
+
+CAUSES = {
+    chained: f"{__name__}.OperationalError: (sqlite3.OperationalError) unable to open database file {BACKGROUND}",
+    indented: f"{__name__}.OperationalError: {REFUSED} Is the server running on that host? {BACKGROUND}",
+    over_several_lines: "ValueError: 1 validation error for Settings field Field required [type=missing]",
+    with_notes: "ValueError: wrong a note",
+    wrong_syntax: "SyntaxError: invalid syntax",
+    group: "ExceptionGroup: two things (2 sub-exceptions) ",
+    long: "RuntimeError: begin xxx",
+}
+
+
+@pytest.fixture
+def said(capsys):
+    """The cause that a program leaves which writes these lines."""
+
+    def feed(text):
+        output = logs.ProgramOutput("gunicorn", "warning")
+        output.feed(text.encode())
+        output.close()
+        return output.cause()
+
+    return feed
+
+
+def failure(function):
+    """What sys.exc_info() says of an exception that leaves the function."""
+    try:
+        function()
+    except Exception:
+        return sys.exc_info()
+
+
+@pytest.mark.parametrize("function", CAUSES)
+def test_the_cause_is_all_that_an_exception_says(said, function):
+    record = logging.LogRecord("gunicorn", logging.CRITICAL, "", 0, "failed", (), failure(function))
+    cause = said(JsonFormatter().format(record))
+    assert cause.startswith(CAUSES[function])
+    assert len(cause) < 500 and "\n" not in cause
+    assert __file__ in cause, "the line of the project's own"
+
+
+@pytest.mark.parametrize("function", CAUSES)
+def test_the_cause_is_the_same_when_the_traceback_is_printed(said, function):
+    """By an application with a way to log of its own."""
+    trace = "".join(traceback.format_exception(*failure(function)))
+    assert said(f"CRITICAL:gunicorn:failed\n{trace}").startswith(CAUSES[function])
+
+
+def test_the_end_of_a_long_cause_is_kept(said):
+    record = logging.LogRecord("gunicorn", logging.CRITICAL, "", 0, "failed", (), failure(long))
+    assert "xxx end (" in said(JsonFormatter().format(record))
+
+
+def test_an_exception_without_a_traceback_is_a_cause(said):
+    assert said(json.dumps({"level": "error", "exception": "ValueError: one\ntwo"})) == "ValueError: one two"
+
+
+def test_a_worker_class_that_gunicorn_cannot_load_is_a_cause(said):
+    def load():
+        try:
+            import gevent  # noqa: F401
+        except ImportError:
+            raise RuntimeError("gevent worker requires gevent 24.10.1 or higher")  # noqa: B904
+
+    trace = "".join(traceback.format_exception(*failure(load)))
+    cause = said(f"\nError: class uri 'gevent' invalid or not found: \n\n[{trace}]\n\n")
+    assert cause.startswith("RuntimeError: gevent worker requires gevent 24.10.1 or higher")
+
+
+def test_the_last_that_is_printed_is_a_cause(said):
+    assert said("usage: gunicorn\n[\nit cannot be\n]\n") == "it cannot be"
