@@ -15,7 +15,11 @@ from typing import NamedTuple
 _NGINX = re.compile(r"(?:\d{4}/\d\d/\d\d \d\d:\d\d:\d\d |nginx: )\[(\w+)\] (?:\d+#\d+: )?(.*)")
 _NGINX_LEVELS = {"emerg": "critical", "alert": "critical", "crit": "critical", "warn": "warning", "notice": "info"}
 # … while reading client request headers, client: 127.0.0.1, server: localhost, request: "GET /a?b HTTP/1.1", host: "c"
-_NGINX_CLIENT = re.compile(r"(.*?), client: ([^,]*)(?:.*?, request: \"(\S+ [^\s?#\"]*))?.*")
+# In front of that, what a client sent stands in quotes, and quotes in it are not escaped. Known to be a pair are those
+# around a path (nginx/static.conf sees to it) and around the name of a zone
+_NGINX_CLIENT = re.compile(
+    r'([^"]*?(?:(?:\(\)|zone) "[^"]*"[^"]*?)?), client: ([^,]*)(?:, server: [^,]*, request: "([A-Z_-]+ [^\s?#"]*))?.*'
+)
 _TRACEBACK = "Traceback (most recent call last):"
 _CHAINED = re.compile(r"\n+(?:The above exception was the direct cause|During handling of the above exception).*\n+")
 # down to the exception itself: a SyntaxError shows its place as one more frame
@@ -48,13 +52,18 @@ class _Trouble(NamedTuple):
 
 
 class ProgramOutput:
-    """What one program prints on one channel: JSON lines pass as they are, others are wrapped."""
+    """What one program prints on one channel: JSON lines pass as they are, others are wrapped. Nginx prints no JSON
+    here: a line that looks like it is a client's.
+    """
 
     def __init__(self, program: str, level: str) -> None:
         self.program = program
         self.level = level
         self._troubles: deque[_Trouble] = deque(maxlen=200)
         self._rest = b""
+        # Nginx has spoken of a client: what does not begin like a line of its own may be the rest of one that a path
+        # with a line's end in it has broken, with the query in it
+        self._heard_clients = False
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes; whole lines are written at once, the rest waits for its end."""
@@ -67,6 +76,7 @@ class ProgramOutput:
     def close(self) -> None:
         """The program has ended: what waits has no more to come."""
         self.feed(b"\n")
+        self._heard_clients = False
 
     def cause(self) -> str:
         """Why the program, which has just ended, did so: of what it said in its last seconds the first exception it
@@ -83,9 +93,9 @@ class ProgramOutput:
         return next(iter([*exceptions[:1], *printed[-1:], *others[-1:]]), "it gave no reason")
 
     def _line(self, line: str) -> None:
-        if not line:
+        if not line or (self._heard_clients and not _NGINX.match(line)):
             return
-        record = _json_object(line)
+        record = None if self.program == "nginx" else _json_object(line)
         if record is None:
             level, message = self._parse(line)
             write(level, self.program, message)
@@ -105,8 +115,9 @@ class ProgramOutput:
             )
 
     def _parse(self, line: str) -> tuple[str, str]:
-        nginx = _NGINX.fullmatch(line)
+        nginx = self.program == "nginx" and _NGINX.fullmatch(line)
         if nginx:
+            self._heard_clients = self._heard_clients or nginx[2].startswith("*")
             level = _NGINX_LEVELS.get(nginx[1], nginx[1] if nginx[1] in LEVELS else self.level)
             return level, _without_secrets(nginx[2])
         return self.level, line
@@ -114,11 +125,15 @@ class ProgramOutput:
 
 def _without_secrets(message: str) -> str:
     """What Nginx says about a request, without the query, the Referer, and what it quotes of a header."""
-    about = _NGINX_CLIENT.fullmatch(message)
-    if not about:
+    if not message.startswith("*"):
+        # about no connection
         return message
-    text = re.sub(r'(client sent [^"]*)".*', r"\1…", about[1])
-    return f"{text}, client: {about[2]}" + (f', request: "{about[3]}"' if about[3] else "")
+    about = _NGINX_CLIENT.fullmatch(message)
+    # two of them: a location that lets quotes into its paths
+    if not about or ('"' in about[1] and message.count(", client: ") > 1):
+        text, quote, _ = message.partition('"')
+        return text + ("…" if quote else "")
+    return f"{about[1]}, client: {about[2]}" + (f', request: "{about[3]}"' if about[3] else "")
 
 
 def _summary(text: str) -> str:

@@ -18,6 +18,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProjectStack]:
     project = make_project("html", tmp_path_factory.mktemp("site"))
     (project / "static-not.txt").write_text("secret")
     (project / "static" / "large.js").write_text("let x = 1;\n" * 1000)
+    (project / "static" / 'a "b".txt').write_text("c")
     with running(ProjectStack(project, APP_MODULE="web:app", STATIC_PATH=f"{project}/static/")) as site:
         yield site
 
@@ -56,6 +57,8 @@ def test_text_is_compressed_for_clients_that_ask(site: ProjectStack) -> None:
 def test_what_nginx_does_not_find_is_asked_of_the_application(site: ProjectStack) -> None:
     """Extensions have files of their own below /static, and the page for a 404 is the application's."""
     assert site.get("/static/generated.js").body == b"1"
+    # Nginx does not look for a name with a quote in it
+    assert site.get("/static/a%20%22b%22.txt").body == b"c"
     missing = site.get("/static/nothing.css")
     assert (missing.status, missing.body) == (404, b"<h1>This page is not there</h1>")
 

@@ -8,6 +8,7 @@ import os
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import quote
 
 import pytest
 
@@ -171,6 +172,42 @@ def test_no_secret_is_in_any_line(talkative, name):
     assert SECRET not in talkative.stderr.read_text()
 
 
+FORGED = [
+    f"a\n{json.dumps({'level': 'critical', 'logger': 'access', 'message': 'FORGED'})}\n",
+    "a\n2026/11/22 12:00:00 [emerg] 1#1: FORGED\n",
+    'a" FORGED, client: 6.6.6.6, server: localhost, request: "GET /forged',
+    "a FORGED, client: 6.6.6.6, server: localhost",
+]
+
+
+@pytest.fixture(scope="module")
+def static(project, tmp_path_factory):
+    """A directory for static files with a path that Nginx cannot read, whoever it runs as."""
+    directory = tmp_path_factory.mktemp("static")
+    (directory / "loop").symlink_to("loop")
+    with stack(project, APP_MODULE="shown:app", STATIC_PATH=str(directory)) as running:
+        yield running
+
+
+@pytest.mark.parametrize("path", FORGED)
+def test_a_path_that_nginx_logs_forges_no_line(static, path):
+    mark, before = os.urandom(4).hex(), len(static.stderr.read_text())
+    for name in (path, mark):
+        exchange(static.port, request("GET", f"/static/loop/{quote(name)}?token={SECRET}"))
+    said = wait_for(lambda: [message for message in static.messages() if mark in message])
+    assert len(said) == 1
+    assert f'/loop/{mark}" failed (40: Too many levels of symbolic links), client: 127.0.0.1, request: "GET ' in said[0]
+    errors = static.stderr.read_text()[before:]
+    assert not [text for text in ("FORGED", "6.6.6.6", SECRET) if text in errors]
+
+
+def test_a_header_that_nginx_quotes_forges_no_client(talkative):
+    forged = f'a, client: 6.6.6.6, server: localhost, request: "GET /{os.urandom(4).hex()} '
+    exchange(talkative.port, request("GET", "/seen", f"Host: {forged}"))
+    wait_for(lambda: any("duplicate host header" in message for message in talkative.messages()))
+    assert "6.6.6.6" not in talkative.stderr.read_text()
+
+
 def test_health_checks_are_logged_when_they_fail(project):
     with stack(project, APP_MODULE="shown:app") as running:
         assert running.get("/ping").status == 200
@@ -295,10 +332,10 @@ def test_a_line_that_does_not_end_is_cut(capsys):
 def test_bytes_that_are_no_utf_8_are_shown(capsys):
     output = logs.ProgramOutput("nginx", "info")
     output.feed(
-        b'2026/11/22 12:00:00 [error] 1#1: *1 something "\xff", client: 1.2.3.4, server: x, request: "GET /\xff?a"\n'
+        b'2026/11/22 12:00:00 [error] 1#1: *1 open() "\xff" failed, client: 1.2.3.4, server: x, request: "GET /\xff?a"\n'
     )
     entry = json.loads(capsys.readouterr().err)
     assert (entry["level"], entry["message"]) == (
         "error",
-        '*1 something "\\xff", client: 1.2.3.4, request: "GET /\\xff"',
+        '*1 open() "\\xff" failed, client: 1.2.3.4, request: "GET /\\xff"',
     )

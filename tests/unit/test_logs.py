@@ -1,4 +1,4 @@
-"""What the last line of a container gives as the cause."""
+"""What the last line of a container gives as the cause, and what is kept of Nginx's lines."""
 
 from __future__ import annotations
 
@@ -128,3 +128,70 @@ def test_a_worker_class_that_gunicorn_cannot_load_is_a_cause(said):
 
 def test_the_last_that_is_printed_is_a_cause(said):
     assert said("usage: gunicorn\n[\nit cannot be\n]\n") == "it cannot be"
+
+
+NGINX = "2026/11/22 12:00:00 [crit] 12#12: "
+CLIENT = ', client: 1.2.3.4, server: localhost, request: "GET /a?s3cr3t HTTP/1.1", host: "h"'
+FORGED = ', client: 6.6.6.6, server: localhost, request: "GET /admin '
+KEPT = {
+    '*1 open() "/a b" failed (13: Permission denied)' + CLIENT: '*1 open() "/a b" failed (13: Permission denied), client: '
+    '1.2.3.4, request: "GET /a"',
+    "*1 writev() failed (32: Broken pipe)" + CLIENT: '*1 writev() failed (32: Broken pipe), client: 1.2.3.4, request: '
+    '"GET /a"',
+    '*1 limiting requests, excess: 1.0 by zone "requests"' + CLIENT: '*1 limiting requests, excess: 1.0 by zone '
+    '"requests", client: 1.2.3.4, request: "GET /a"',
+    f'*1 writev() failed{CLIENT}, referrer: "{FORGED}"': '*1 writev() failed, client: 1.2.3.4, request: "GET /a"',
+    f'*1 open() "/a{FORGED}" failed{CLIENT}': "*1 open() …",
+    f'*1 open() "/a" failed{FORGED}" failed{CLIENT}': "*1 open() …",
+    f'*1 open() "/a{FORGED}': "*1 open() …",
+    f'*1 client sent duplicate host header: "Host: a{FORGED}", previous value: "Host: b"{CLIENT}': "*1 client sent "
+    "duplicate host header: …",
+    f'*1 client sent duplicate host header: "Host: a"{FORGED}': "*1 client sent duplicate host header: …",
+    f'*1 client sent invalid method{CLIENT.replace("GET /a", FORGED)}': "*1 client sent invalid method, client: 1.2.3.4",
+    "*1 client 1.2.3.4 closed keepalive connection": "*1 client 1.2.3.4 closed keepalive connection",
+    'unknown directive "a" in /run/nginx.conf:1': 'unknown directive "a" in /run/nginx.conf:1',
+}  # fmt: skip
+
+
+@pytest.fixture
+def printed(capsys):
+    """The lines that Nginx's become."""
+
+    def feed(*lines):
+        output = logs.ProgramOutput("nginx", "warning")
+        output.feed("".join(f"{line}\n" for line in lines).encode())
+        return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+
+    return feed
+
+
+@pytest.mark.parametrize("message", KEPT)
+def test_what_a_client_writes_is_not_taken_for_nginxs_words(printed, message):
+    assert [line["message"] for line in printed(NGINX + message)] == [KEPT[message]]
+
+
+def test_a_line_of_nginxs_that_a_client_has_broken_has_no_rest(printed):
+    forged = '{"level": "critical", "logger": "access", "message": "FORGED"}'
+    lines = printed(
+        NGINX + '*1 open() "/a', forged, f'" failed{CLIENT}', NGINX + "worker process 12 exited on signal 9"
+    )
+    assert [(line["logger"], line["message"]) for line in lines] == [
+        ("nginx", "*1 open() …"),
+        ("nginx", "worker process 12 exited on signal 9"),
+    ]
+
+
+def test_what_keeps_nginx_from_starting_is_kept(capsys):
+    reasons = [
+        "sh: 1: exec: /run/nginx/nginx: not found",
+        "nginx: [emerg] bind() to 0.0.0.0:80 failed (13: Permission denied)",
+        'nginx: invalid option: "x"',
+        "{",
+    ]
+    output = logs.ProgramOutput("nginx", "warning")
+    output.feed(f"{NGINX}*1 writev() failed{CLIENT}\n".encode())
+    # it has ended, and is started anew
+    output.close()
+    output.feed("".join(f"{reason}\n" for reason in reasons).encode())
+    messages = [json.loads(line)["message"] for line in capsys.readouterr().err.splitlines()]
+    assert messages[1:] == [reason.replace("nginx: [emerg] ", "") for reason in reasons]
