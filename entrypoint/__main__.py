@@ -1,4 +1,7 @@
-"""The container's first process: validates the environment, prepares the run-time directory, runs the programs."""
+"""The container's first process: validates the environment, prepares the run-time directory, runs the programs.
+
+With arguments it becomes that command.
+"""
 
 from __future__ import annotations
 
@@ -36,10 +39,12 @@ exec "$@"
 
 def main() -> int:
     """Returns the container's exit status."""
+    os.umask(0o007)
+    if sys.argv[1:]:
+        return run_command(sys.argv[1:])
     # the kernel ignores a signal to process 1 that it does not handle
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, lambda *_: sys.exit(0))
-    os.umask(0o007)
     sys.stderr = PatientStream(2)
     try:
         settings = Settings.from_environment(os.environ, read_limits())
@@ -68,6 +73,23 @@ def main() -> int:
     from .supervise import run
 
     return run(CONFIGURATION, Drain(settings.port, settings.run_dir, settings.drain_seconds), Watch(settings.port))
+
+
+def run_command(command: list[str]) -> int:
+    """Become this command instead of the server, such as a migration; returns a shell's status when that cannot be."""
+    # Python ignores these, and the command would go on ignoring them
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        os.execvp(command[0], command)
+    except OSError as error:
+        logs.write(
+            "critical",
+            "entrypoint",
+            f"{command[0]!r} cannot be run: {error.strerror}. What follows the image's name is a command that runs "
+            "instead of the server: a program in PATH, or its path. Options of docker run go before the image's name",
+        )
+        return 127 if isinstance(error, FileNotFoundError | NotADirectoryError) else 126
 
 
 def raise_open_files() -> None:
