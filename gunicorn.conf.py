@@ -11,7 +11,7 @@ import gunicorn
 from gunicorn.errors import HaltServer
 from gunicorn.http import wsgi
 
-from entrypoint import answers, request_logs, settings
+from entrypoint import answers, application, request_logs, settings
 from entrypoint.in_progress import InProgress
 
 run_dir = os.environ["RUN_DIR"]
@@ -50,6 +50,7 @@ logger_class = request_logs.OnlyErrors
 logconfig_dict = request_logs.configuration(os.environ.get("LOG_LEVEL", "info").upper())
 sys.excepthook = request_logs.log_uncaught
 answers.install()
+application.install()
 
 # while the application is loaded nothing becomes garbage: a tenth of the time (see gc.freeze in Python's manual)
 gc.disable()

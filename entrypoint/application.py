@@ -1,12 +1,18 @@
-"""What is said of an application that Gunicorn could not load: what was looked for, and where."""
+"""What is said of an application that Gunicorn could not load, or that is none: what was looked for, and where."""
 
 from __future__ import annotations
 
+import inspect
 import re
+from collections.abc import Callable
 from pathlib import Path
+from types import FunctionType
+from typing import Any
 
 # of Gunicorn, in every version: the module is there, and what is asked of it is not
 _NOT_IN_MODULE = re.compile(r"Failed to (find|parse)|Application object must be|Function reference must be")
+# what `refusal` says, as it is printed or as a traceback ends
+_REFUSAL = re.compile(r"(?:[\w.]+AppImportError: )?(APP_MODULE=.*?)(?: \(/.*, line \d+\))?")
 _MODULE_MISSING = re.compile(r"No module named '([\w.]+)'")
 _EXCEPTION = re.compile(r"[\w.]+(Error|Exception)\b")
 _CONTAINER_FILES = {
@@ -19,6 +25,8 @@ NAMES = 12
 def explain(cause: str, app_module: str, directory: Path) -> str:
     """`cause`, the reason why Gunicorn ended, with what was looked for and where, if it is about the application."""
     cause = cause.rstrip(".")
+    if refused := _REFUSAL.fullmatch(cause):
+        return refused[1]
     missing = _MODULE_MISSING.search(cause)
     is_application = missing and f"{app_module.split(':')[0]}.".startswith(f"{missing[1]}.")
     if is_application or _NOT_IN_MODULE.search(cause):
@@ -35,6 +43,58 @@ def explain(cause: str, app_module: str, directory: Path) -> str:
     if _EXCEPTION.match(cause):
         return f"{cause}, while APP_MODULE={app_module} was loaded from {directory}"
     return cause
+
+
+def install() -> None:
+    """Have Gunicorn end when what it has loaded is no application: every request would be a 500."""
+    # not for process 1, which imports this module too
+    from gunicorn import util
+    from gunicorn.app.wsgiapp import WSGIApplication
+    from gunicorn.errors import AppImportError
+
+    def load(self: Any) -> Any:
+        application = util.import_app(self.app_uri)
+        if reason := refusal(application, self.app_uri):
+            raise AppImportError(reason)
+        return application
+
+    WSGIApplication.load_wsgiapp = load
+
+
+def refusal(application: Callable[..., Any], app_module: str) -> str:
+    """Why this cannot be called as an application is, with environ and start_response (PEP 3333); "" if it can.
+
+    Also if it does not say how it is called, and for create_app(name, testing=False): applications look like that, too.
+    """
+    try:
+        # what a decorator has made is called itself, whatever it stands for
+        signature = inspect.signature(application, follow_wrapped=False)
+    except Exception:
+        # an object may do anything when it is asked
+        return ""
+    if accepts(signature, 2) and not (isinstance(application, FunctionType) and optional(signature)):
+        return ""
+    fewest = next((count for count in (0, 1) if accepts(signature, count)), None)
+    if fewest is None or not (inspect.isroutine(application) or inspect.isclass(application)) or "(" in app_module:
+        return f"APP_MODULE={app_module} takes {signature}, and a WSGI application takes (environ, start_response)"
+    module, _, name = app_module.partition(":")
+    call = f"{module}:{name or 'application'}({'…' if fewest else ''})"
+    return f"APP_MODULE={app_module} is a function that makes an application: did you mean APP_MODULE={call}?"
+
+
+def accepts(signature: inspect.Signature, count: int) -> bool:
+    """Whether it can be called with so many arguments."""
+    try:
+        signature.bind(*[None] * count)
+    except TypeError:
+        return False
+    return True
+
+
+def optional(signature: inspect.Signature) -> bool:
+    """Whether the first parameter has a default, which environ never needs: create_app(config=None, testing=False)."""
+    first = next(iter(signature.parameters.values()))
+    return first.default is not first.empty and first.name != "environ"
 
 
 def contents(directory: Path) -> str:

@@ -1,4 +1,4 @@
-"""An application that is not there, or cannot be imported: the last line says what was looked for, and where."""
+"""An application that is not there, cannot be imported, or is none: the last line says what was looked for, and where."""
 
 from __future__ import annotations
 
@@ -32,9 +32,8 @@ def project(tmp_path: Path) -> Path:
     return project
 
 
-@pytest.mark.parametrize("preload", ["1", "0"])
-@pytest.mark.parametrize("module", CANNOT_LOAD)
-def test_the_last_line_says_what_was_looked_for_and_where(project: Path, module: str, preload: str) -> None:
+def last_line(project: Path, module: str, preload: str) -> str:
+    """What the container ends with."""
     running = Stack(project, APP_MODULE=module, PRELOAD_APP=preload)
     try:
         assert running.process.wait(15) == 1
@@ -42,6 +41,29 @@ def test_the_last_line_says_what_was_looked_for_and_where(project: Path, module:
     finally:
         running.remove()
     assert (last["level"], last["logger"]) == ("critical", "entrypoint")
-    assert f"APP_MODULE={module} " in last["message"]
+    return str(last["message"])
+
+
+@pytest.mark.parametrize("preload", ["1", "0"])
+@pytest.mark.parametrize("module", CANNOT_LOAD)
+def test_the_last_line_says_what_was_looked_for_and_where(project: Path, module: str, preload: str) -> None:
+    last = last_line(project, module, preload)
+    assert f"APP_MODULE={module} " in last
     for part in CANNOT_LOAD[module]:
-        assert part.format(directory=project) in last["message"]
+        assert part.format(directory=project) in last
+
+
+NO_APPLICATION = {
+    "shop:create_app": "is a function that makes an application: did you mean APP_MODULE=shop:create_app()?",
+    "shop:asgi": "takes (scope, receive, send), and a WSGI application takes (environ, start_response)",
+}
+
+
+@pytest.mark.parametrize("preload", ["1", "0"])
+@pytest.mark.parametrize("module", NO_APPLICATION)
+def test_what_is_no_application_ends_the_container_at_once(tmp_path: Path, module: str, preload: str) -> None:
+    """It can be called, so that Gunicorn takes it, and every request would be a 500."""
+    project = make_project("package", tmp_path)
+    with (project / "shop" / "__init__.py").open("a") as file:
+        file.write("\n\nasync def asgi(scope, receive, send): ...\n")
+    assert last_line(project, module, preload).endswith(f" cannot go on: APP_MODULE={module} {NO_APPLICATION[module]}")

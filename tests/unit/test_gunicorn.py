@@ -12,6 +12,7 @@ import time
 
 import pytest
 from gunicorn import util
+from gunicorn.app.wsgiapp import WSGIApplication
 from gunicorn.config import Config
 from gunicorn.http import get_parser, wsgi
 
@@ -25,7 +26,8 @@ def conf(monkeypatch, tmp_path):
     """The file's names; what it changes elsewhere is changed back."""
     monkeypatch.setenv("RUN_DIR", str(tmp_path))
     monkeypatch.setenv("APP_MODULE", "app.wsgi:app")
-    for owner, name in ((sys, "excepthook"), (util, "write_error"), (wsgi, "Response")):
+    changed = (sys, "excepthook"), (util, "write_error"), (wsgi, "Response"), (WSGIApplication, "load_wsgiapp")
+    for owner, name in changed:
         monkeypatch.setattr(owner, name, getattr(owner, name))
     yield runpy.run_path(str(ROOT / "gunicorn.conf.py"))
     gc.enable()
