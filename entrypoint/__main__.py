@@ -142,6 +142,7 @@ def export(settings: Settings) -> None:
     os.environ |= {
         "RUN_DIR": settings.run_dir,
         "APP_MODULE": settings.app_module,
+        "PRELOAD_APP": settings.preload_app,
         "WEB_CONCURRENCY": str(settings.workers),
         "MAX_BODY_SIZE": str(settings.max_body_size),
         "LOG_LEVEL": settings.log_level,

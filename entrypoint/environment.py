@@ -53,10 +53,10 @@ class Environment:
     def choice(self, name: str, default: str, choices: Iterable[str]) -> str:
         """One of `choices`, compared without regard to case, returned in lower case."""
         allowed = ", ".join(choices)
-        value = self.text(name, default=default, allowed=allowed).lower()
-        if value not in choices:
+        value = self.text(name, default=default, allowed=allowed)
+        if value.lower() not in choices:
             raise SettingError(name, value, allowed)
-        return value
+        return value.lower()
 
     def words(self, name: str, default: str, pattern: str, allowed: str) -> list[str]:
         """A list separated by commas or white space, each word matched whole against `pattern`."""

@@ -33,6 +33,7 @@ class Settings:
 
     port: int
     app_module: str
+    preload_app: str
     run_dir: str
     workers: int
     workers_reason: str
@@ -72,6 +73,7 @@ class Settings:
             app_module=environment.text(
                 "APP_MODULE", default="app.wsgi:app", pattern=_MODULE, allowed="module:name or module:factory()"
             ),
+            preload_app=environment.choice("PRELOAD_APP", "1", ("0", "1")),
             run_dir=environment.text(
                 "RUN_DIR",
                 default="/dev/shm/app",

@@ -197,6 +197,7 @@ CANNOT_START = {
     "module that fails": ({"APP_MODULE": "broken:app"}, "ZeroDivisionError: division by zero"),
     "module with a syntax error": ({"APP_MODULE": "syntax:app"}, "SyntaxError"),
     "not a module name": ({"APP_MODULE": "a b"}, "APP_MODULE='a b' cannot be used; allowed: module:name or"),
+    "preloading": ({"PRELOAD_APP": "false"}, "PRELOAD_APP='false' cannot be used; allowed: 0, 1"),
     "port": ({"PORT": "eighty"}, "PORT='eighty' cannot be used; allowed: a whole number from 1 to 65535"),
     "old name of the port": ({"PORT": "", "LISTEN_PORT": "70000"}, "LISTEN_PORT='70000' cannot be used"),
     "workers": ({"WEB_CONCURRENCY": "0"}, "WEB_CONCURRENCY='0' cannot be used; allowed: a whole number from 1 to 256"),
