@@ -1,4 +1,4 @@
-"""Gunicorn's configuration. GUNICORN_CMD_ARGS wins over what stands here."""
+"""Gunicorn's configuration. GUNICORN_CMD_ARGS wins over what stands here, but for bind."""
 
 import collections
 import gc
@@ -54,6 +54,15 @@ application.install()
 
 # while the application is loaded nothing becomes garbage: a tenth of the time (see gc.freeze in Python's manual)
 gc.disable()
+
+
+def on_starting(server):
+    """Whoever has another bind, here or in GUNICORN_CMD_ARGS, means Nginx's port."""
+    if server.cfg.bind != [f"unix:{run_dir}/gunicorn.sock"]:
+        sys.exit(
+            f"bind={','.join(server.cfg.bind)!r} cannot be used: Nginx needs Gunicorn's socket. Leave bind out, in "
+            "GUNICORN_CMD_ARGS and in gunicorn.conf.py, and set PORT for Nginx's port"
+        )
 
 
 def when_ready(server):

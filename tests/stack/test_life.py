@@ -228,6 +228,26 @@ def test_what_cannot_start_ends_and_says_why(project, name, preload):
         assert len(messages) == len(set(messages)), "something is printed twice"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "line", "bind"),
+    [
+        ("--bind 0.0.0.0:8000", "", "0.0.0.0:8000"),
+        ("-b :8000 -b unix:/tmp/x.sock", "", ":8000,unix:/tmp/x.sock"),
+        ("", 'bind = "127.0.0.1:8000"', "127.0.0.1:8000"),
+    ],
+)
+def test_gunicorns_socket_stays_where_nginx_looks_for_it(project, arguments, line, bind):
+    """Who has come from Gunicorn alone has its address in the arguments, or in the file."""
+    with (project / "gunicorn.conf.py").open("a") as file:
+        file.write(f"{line}\n")
+    status, log = starts(project, APP_MODULE="hello:app", GUNICORN_CMD_ARGS=arguments)
+    assert status == 1
+    assert log[-1]["message"].endswith(
+        f"cannot go on: bind='{bind}' cannot be used: Nginx needs Gunicorn's socket. Leave bind out, in "
+        "GUNICORN_CMD_ARGS and in gunicorn.conf.py, and set PORT for Nginx's port"
+    )
+
+
 def test_a_port_that_is_taken_is_named(project):
     with socket.create_server(("0.0.0.0", free_port())) as taken:
         port = str(taken.getsockname()[1])
