@@ -95,4 +95,6 @@ def _after_fork() -> None:
         job._after_fork()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+# Windows has no fork
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

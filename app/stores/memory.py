@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import secrets
+import shutil
 import sqlite3
 import threading
 import time
@@ -135,11 +136,10 @@ class MemoryStore:
 
     def _require_room(self, connection: sqlite3.Connection) -> None:
         # what is in the log must find room in the database too, or else not even a delete could be logged any more
-        system = os.statvfs(self._directory)
-        room = system.f_bavail * system.f_frsize
-        if room < 2 * LOG_BYTES and system.f_blocks:
+        system = shutil.disk_usage(self._directory)
+        if system.free < 2 * LOG_BYTES and system.total:
             rows, _ = _execute(connection, "PRAGMA freelist_count")
-            if room + rows[0][0] * PAGE_BYTES < 2 * LOG_BYTES:
+            if system.free + rows[0][0] * PAGE_BYTES < 2 * LOG_BYTES:
                 raise StoreFull
 
     def _shorten_log(self, connection: sqlite3.Connection) -> None:
@@ -280,6 +280,8 @@ def _after_fork(in_child: bool) -> None:
     _forking.release()
 
 
-os.register_at_fork(
-    before=_before_fork, after_in_parent=lambda: _after_fork(False), after_in_child=lambda: _after_fork(True)
-)
+# Windows has no fork
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=lambda: _after_fork(False), after_in_child=lambda: _after_fork(True)
+    )

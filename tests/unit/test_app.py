@@ -1,14 +1,18 @@
-"""What the application does to Flask itself."""
+"""What the application does to Flask itself, and what it needs of the system."""
 
 from __future__ import annotations
 
 import gc
 import io
+import subprocess
+import sys
 import weakref
 
 import pytest
 from flask import after_this_request, request
 from werkzeug.test import EnvironBuilder, run_wsgi_app
+
+from tests.running import ROOT
 
 
 def test_functions_of_one_request_are_not_kept_for_ever(app):
@@ -144,3 +148,36 @@ def test_a_file_of_the_page_that_a_browser_has_is_not_sent_again(app):
         assert (answer.status_code, answer.data) == (304, b"")
         assert answer.headers["ETag"] == whole.headers["ETag"]
     assert client.get(STYLE, headers={"If-None-Match": '"x"'}).status_code == 200
+
+
+# what Python lacks on Windows, as far as its own modules can do without it here, and what it has there for one of them
+LIKE_WINDOWS = """
+import os, shutil, signal, sys, time
+for module, names in {
+    os: "chown fork forkpty fstatvfs getgid getgroups geteuid getpgid getuid kill killpg mkfifo nice pipe2 posix_fadvise"
+        " posix_fallocate posix_spawn pread pwrite register_at_fork sched_getaffinity sched_setscheduler sched_yield"
+        " sendfile statvfs sync sysconf uname wait4 O_CLOEXEC O_DIRECTORY O_NONBLOCK",
+    signal: "SIGALRM SIGCHLD SIGHUP SIGKILL SIGUSR1 SIGUSR2 alarm pause pthread_sigmask setitimer sigwait",
+    time: "clock_gettime clock_getres tzset",
+}.items():
+    for name in names.split():
+        vars(module).pop(name, None)
+for name in ("fcntl", "grp", "pwd", "resource", "syslog", "termios"):
+    sys.modules[name] = None
+shutil.disk_usage = lambda path: shutil._ntuple_diskusage(2**30, 0, 2**30)
+"""
+USE = """
+from app import create_app
+from app.settings import Settings
+client = create_app(Settings.from_environment({"RUN_DIR": sys.argv[1]})).test_client()
+created = client.put("/item", json={"title": "my title", "content": "my content"})
+address = created.headers["Location"]
+print(created.status_code, client.get(address).status_code, client.delete(address).status_code)
+print(client.get(address).status_code, client.get("/ping").text)
+"""
+
+
+def test_the_application_runs_by_itself_on_windows(store_directory):
+    command = [sys.executable, "-c", LIKE_WINDOWS + USE, store_directory]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.stdout.split(), done.stderr) == (["201", "200", "204", "404", "pong"], "")
