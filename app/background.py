@@ -32,7 +32,7 @@ class BackgroundJob:
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
-        self._not_before = 0.0
+        self._started = self._not_before = 0.0
         self._done, self._wanted = threading.Event(), threading.Event()
         self.running = self.began = self.ended = False
 
@@ -50,7 +50,8 @@ class BackgroundJob:
             if self.running or time.monotonic() < self._not_before:
                 return False
             self.running = self.began = True
-            self._not_before = time.monotonic() + self._interval
+            self._started = time.monotonic()
+            self._not_before = self._started + self._interval
             self._done = threading.Event()
         try:
             threading.Thread(target=self._run, args=[pause], daemon=True).start()
@@ -63,6 +64,10 @@ class BackgroundJob:
         """Wait until the work that was started last is done, for so long at most."""
         self._wanted.set()
         self._done.wait(seconds)
+
+    def seconds_since_start(self) -> float:
+        """How long ago the work was started last."""
+        return time.monotonic() - self._started
 
     def seconds_until_next(self) -> float:
         """How long `start` will do nothing."""

@@ -53,13 +53,14 @@ class KeyCache:
     def find(self, kid: str) -> RSAKey | None:
         """The key, None when the pool has none of this id. Raises KeysUnavailable.
 
-        A known key is returned at once. For an unknown one, the request that starts the fetch waits for it; before
-        the first fetch of the process has ended all do, since none of their keys could be known.
+        A known key is returned at once. For an unknown one, the request that starts the fetch waits for it. So do all
+        before the first fetch of the process has ended, since none of their keys could be known; but not once that has
+        taken WHOLE_FETCH, as it may where a name is not resolved or a header trickles.
         """
         key = self._known(kid)
         if key is None:
             if self.job.start() or not self.job.ended:
-                self.job.wait(TIMEOUT)
+                self.job.wait(min(TIMEOUT, WHOLE_FETCH - self.job.seconds_since_start()))
             key = self._known(kid)
         elif self._age() > FRESH:
             self.job.start()
@@ -92,7 +93,10 @@ _opener = urllib.request.build_opener(_RefuseRedirects)
 
 
 def fetch(url: str) -> bytes:
-    """The body of a good answer. Raises OSError, also for a redirect, a longer body, or one that takes too long."""
+    """The body of a good answer. Raises OSError, also for a redirect, a longer body, or one that takes too long.
+
+    How long a header takes is not bounded, but for TIMEOUT between two reads of it; nobody waits for it that long.
+    """
     deadline = time.monotonic() + WHOLE_FETCH
     body = b""
     with _opener.open(url, timeout=TIMEOUT) as answer:

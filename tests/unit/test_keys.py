@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -238,6 +239,21 @@ def test_an_answer_that_trickles_in_is_given_up(server, monkeypatch):
     server.fault = trickle
     with pytest.raises(OSError, match="not complete"):
         keys.fetch(server.url)
+
+
+def test_a_first_fetch_that_takes_longer_than_it_may_is_not_waited_for(monkeypatch):
+    released = threading.Event()
+    monkeypatch.setattr(keys, "WHOLE_FETCH", 0.2)
+    # the resolution of a name cannot be stopped
+    monkeypatch.setattr(keys, "fetch", lambda _: released.wait(30))
+    cache = KeyCache("http://127.0.0.1")
+    began = time.monotonic()
+    for _ in range(20):
+        with pytest.raises(KeysUnavailable):
+            cache.find("one")
+    assert 0.2 < time.monotonic() - began < 1
+    assert cache.job.running
+    released.set()
 
 
 def test_the_whole_answer_may_have_64_kib(server):
