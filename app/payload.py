@@ -78,19 +78,18 @@ def read_fields(request: Request) -> tuple[dict[str, str], str | None]:
 def _read_body(request: Request) -> bytes:
     environ = request.environ
     limit = min(request.max_content_length or BODY_LENGTH, BODY_LENGTH)
-    too_large = Problem(413, f"The body is larger than {limit} bytes.")
     length = environ.get("CONTENT_LENGTH", "")
     if length.isdecimal() and "HTTP_TRANSFER_ENCODING" not in environ:
         # one of thousands of digits is no number to Python
-        if len(length) > 18 or int(length) > limit:
-            raise too_large
-        return environ["wsgi.input"].read(int(length))  # type: ignore[no-any-return]
-    # Werkzeug's way takes longer: without a length only a stream that ends by itself is read, and no more than that
-    request.max_content_length = limit + 1
-    body = request.get_data(cache=False)
-    if len(body) > limit:
-        raise too_large
-    return body
+        if len(length) < 19 and int(length) <= limit:
+            return environ["wsgi.input"].read(int(length))  # type: ignore[no-any-return]
+    else:
+        # Werkzeug's way takes longer: without a length only a stream that ends by itself is read, and no more than that
+        request.max_content_length = limit + 1
+        body = request.get_data(cache=False)
+        if len(body) <= limit:
+            return body
+    raise Problem(413, f"The body is larger than {limit} bytes.")
 
 
 def _fields(members: _Members) -> tuple[dict[str, str], str | None]:
