@@ -6,8 +6,9 @@ import re
 from typing import Any
 
 import pytest
+from cfnlint.schema import PROVIDER_SCHEMA_MANAGER
 
-from tests.infra.template import Stack
+from tests.infra.template import REGION, Stack
 from tests.running import ROOT
 
 
@@ -102,8 +103,6 @@ def test_own_vpc_has_two_zones_and_a_gateway_to_dynamodb(service: Stack) -> None
     assert endpoint["VpcEndpointType"] == "Gateway"
     assert endpoint["ServiceName"] == "com.amazonaws.eu-west-1.dynamodb"
     assert endpoint["RouteTableIds"] == ["<RouteTable>"]
-    (statement,) = endpoint["PolicyDocument"]["Statement"]
-    assert statement["Resource"] == "<Table.Arn>"
 
 
 def test_given_vpc_is_used_and_none_is_made(https_service: Stack) -> None:
@@ -199,13 +198,25 @@ def test_given_table_and_pool_are_used_and_none_are_made() -> None:
     assert told["COGNITO_CLIENT_ID"] == "<UserPoolClient>"
     assert given.properties("UserPoolClient")["UserPoolId"] == "eu-west-1_Ab1Cd2Ef3"
     arn = "arn:aws:dynamodb:eu-west-1:123456789012:table/restored"
-    for policy in (given.properties("TaskRole")["Policies"][0], given.properties("DynamoDbEndpoint")):
-        (statement,) = policy["PolicyDocument"]["Statement"]
-        assert statement["Resource"] == arn
+    (policy,) = given.properties("TaskRole")["Policies"]
+    (statement,) = policy["PolicyDocument"]["Statement"]
+    assert statement["Resource"] == arn
     for metric in given.properties("ThrottleAlarm")["Metrics"][1:]:
         assert metric["MetricStat"]["Metric"]["Dimensions"] == [{"Name": "TableName", "Value": "restored"}]
     outputs = {name: given.value(output["Value"]) for name, output in given.template["Outputs"].items()}
     assert (outputs["TableName"], outputs["UserPoolId"]) == ("restored", "eu-west-1_Ab1Cd2Ef3")
+
+
+def test_tasks_keep_their_table_until_those_with_another_have_taken_over(service: Stack) -> None:
+    """CloudFormation changes roles and endpoints before the service deploys; a role is left alone if another is made."""
+    tables = [service, *(Stack("service", TableName=name) for name in ("restored", "restored-again"))]
+    replaced_by = PROVIDER_SCHEMA_MANAGER.get_resource_schema(REGION, "AWS::IAM::Role").schema["createOnlyProperties"]
+    assert "/properties/Path" in replaced_by
+    assert len({stack.properties("TaskRole")["Path"] for stack in tables}) == len(tables)
+    first, *others = (stack.properties("DynamoDbEndpoint") for stack in tables)
+    assert all(endpoint == first for endpoint in others)
+    (statement,) = first["PolicyDocument"]["Statement"]
+    assert statement["Resource"] == "arn:aws:dynamodb:eu-west-1:123456789012:table/*"
 
 
 def test_tokens_are_short_lived_and_revocable(service: Stack) -> None:
