@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import re
 from datetime import timedelta
 
 import pytest
@@ -135,6 +136,26 @@ def test_pipeline_may_put_sources_into_its_bucket_as_the_source_action_does(pipe
     assert set(allowed["<Sources.Arn>"]) == {"s3:GetBucketAcl", "s3:GetBucketLocation", "s3:GetBucketVersioning"}
     objects = {"s3:GetObject", "s3:GetObjectVersion", "s3:PutObject", "s3:PutObjectAcl"}
     assert set(allowed["<Sources.Arn>/*"]) == objects
+
+
+@pytest.mark.parametrize(
+    ("repository", "allowed"),
+    [
+        ("owner/name", True),
+        ("Some-owner/some.name_1", True),
+        # GitLab's groups have groups
+        ("group/subgroup/another/name", True),
+        ("name", False),
+        ("owner/", False),
+        ("/name", False),
+        ("owner//name", False),
+        ("https://github.com/owner/name", False),
+        ("owner/a name", False),
+    ],
+)
+def test_repository_has_an_owner_or_groups(pipeline: Stack, repository: str, allowed: bool) -> None:
+    pattern = pipeline.template["Parameters"]["Repository"]["AllowedPattern"]
+    assert bool(re.fullmatch(pattern, repository)) == allowed
 
 
 def test_pipeline_is_of_the_second_kind(pipeline: Stack) -> None:
