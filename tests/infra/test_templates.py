@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cfnlint.helpers import REGIONS
 from cfnlint.schema import PROVIDER_SCHEMA_MANAGER
 
 from tests.infra.template import REGION, Stack, load
@@ -48,6 +49,17 @@ def test_cfn_lint_finds_nothing_also_in_its_strict_rules() -> None:
 def test_small_enough_to_be_deployed_without_a_bucket() -> None:
     for template in (ROOT / "infra").glob("*.yml"):
         assert template.stat().st_size < 51_200
+
+
+def test_regions_that_lack_something_are_named() -> None:
+    """A type that a Region does not know makes CloudFormation refuse the whole template."""
+    text = (ROOT / "docs" / "deploy.md").read_text()
+    types = {each["Type"] for name in ("pipeline", "service") for each in load(name)["Resources"].values()}
+    # those of the secret clouds are for people who know them
+    regions = [region for region in REGIONS if "-iso" not in region]
+    lacking = {region for region in regions if types - set(PROVIDER_SCHEMA_MANAGER.get_resource_types(region))}
+    assert {"ap-east-1", "cn-north-1"} <= lacking
+    assert [region for region in lacking if f"`{region}`" not in text] == []
 
 
 def test_permissions_name_actions_and_resources(stack: Stack) -> None:
