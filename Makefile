@@ -22,7 +22,7 @@ token:
 	@LOCAL_AWS_URL=http://127.0.0.1:$${LOCAL_AWS_PORT:-8081} $(PYTHON) -m local.token $(USER)
 
 deploy: .venv/installed
-	@PATH="$(CURDIR)/$(BIN):$$PATH" infra/deploy
+	@PATH="$$PATH:$(CURDIR)/$(BIN)" infra/deploy
 
 test: .venv/installed
 	@local/nginx-installed

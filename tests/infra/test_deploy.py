@@ -224,6 +224,23 @@ def test_missing_git_repository_is_named(account: Account) -> None:
     assert account.stacks() == set()
 
 
+def test_make_deploy_runs_the_user_s_own_aws_command(tmp_path: Path) -> None:
+    """It may know ways to sign in that the one among the development tools does not."""
+    for owner in ("user", "tools"):
+        program = tmp_path / owner / "aws"
+        program.parent.mkdir()
+        program.write_text(f"#!/bin/sh\necho {owner}\nexit 1\n")
+        program.chmod(0o755)
+    done = subprocess.run(
+        ["make", "--assume-old=.venv/installed", f"BIN={os.path.relpath(tmp_path / 'tools', ROOT)}", "deploy"],
+        cwd=ROOT,
+        env={"PATH": f"{tmp_path / 'user'}:/usr/bin:/bin", "REPOSITORY": "owner/name"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "user\n", done.stderr
+
+
 def test_script_is_short_and_sound() -> None:
     script = ROOT / "infra" / "deploy"
     assert len(script.read_text().splitlines()) <= 40
