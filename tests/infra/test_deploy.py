@@ -217,6 +217,22 @@ def test_failed_first_build_makes_no_service(account: Account) -> None:
     assert "prod" not in account.images()
 
 
+def test_pipeline_of_one_stage_is_not_taken_for_another(account: Account) -> None:
+    """ECR would no longer keep the image that runs in the one before, and commits would no longer get there."""
+    given = {"Name": account.name, "StageName": "prod", "Repository": "owner/name"}
+    account.server.client("cloudformation").create_stack(
+        StackName=f"{account.name}-pipeline",
+        TemplateBody=(account.directory / "infra" / "pipeline.yml").read_text(),
+        Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in given.items()],
+    )
+    done = account.deploy(STAGE_NAME="staging")
+    assert account.parameter("pipeline", "StageName") == "prod"
+    assert done.returncode == 1
+    assert f"{account.name}-pipeline is for prod" in done.stderr
+    assert account.stacks() == {f"{account.name}-pipeline"}
+    assert account.built == []
+
+
 def test_missing_git_repository_is_named(account: Account) -> None:
     done = account.deploy(REPOSITORY="")
     assert done.returncode != 0
