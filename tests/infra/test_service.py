@@ -268,3 +268,13 @@ def test_alarms_tell_whoever_is_named(service: Stack, https_service: Stack) -> N
         assert alarm["TreatMissingData"] == ("breaching" if name == "OutageAlarm" else "notBreaching")
     (topic,) = https_service.of_type("AWS::SNS::Topic").values()
     assert topic["Subscription"] == [{"Protocol": "email", "Endpoint": "ops@example.com"}]
+
+
+def test_alarms_watch_as_many_metrics_as_the_documentation_says(service: Stack) -> None:
+    """Each has a price. Of a policy that tracks a target, AWS makes two alarms, which have it as well."""
+    alarms = service.of_type("AWS::CloudWatch::Alarm").values()
+    metrics = sum("Expression" not in metric for alarm in alarms for metric in alarm.get("Metrics", [alarm]))
+    policies = service.of_type("AWS::ApplicationAutoScaling::ScalingPolicy").values()
+    tracked = 2 * sum(policy["PolicyType"] == "TargetTrackingScaling" for policy in policies)
+    text = " ".join((ROOT / "docs" / "deploy.md").read_text().split())
+    assert f"these watch {metrics} metrics, and those of the autoscaling {tracked}" in text
