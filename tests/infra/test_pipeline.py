@@ -104,6 +104,11 @@ def test_project_runs_the_file_with_what_it_needs(pipeline: Stack, name: str, fi
     assert not set(needed) - given.keys()
 
 
+def test_no_layer_of_an_earlier_build_stands_for_todays_security_updates(pipeline: Stack) -> None:
+    """SECURITY.md: they come with every build. Docker takes the layer that has them from a cache for as long as one is kept."""
+    assert "Cache" not in project(pipeline, "Build")
+
+
 def test_release_takes_what_the_same_execution_built(pipeline: Stack) -> None:
     build = action(pipeline, "Build")
     exported = spec("build.yml")["env"]["exported-variables"]
