@@ -62,6 +62,17 @@ def test_regions_that_lack_something_are_named() -> None:
     assert [region for region in lacking if f"`{region}`" not in text] == []
 
 
+@pytest.mark.parametrize("template", ["pipeline", "service"])
+@pytest.mark.parametrize(
+    ("name", "allowed"), [("my-app-1", True), ("a" * 31, True), ("a" * 32, False), ("my-app-", False)]
+)
+def test_name_is_one_that_a_repository_may_have(template: str, name: str, allowed: bool) -> None:
+    """And the connection to the Git provider, with its 32 characters."""
+    assert bool(re.fullmatch(load(template)["Parameters"]["Name"]["AllowedPattern"], name)) == allowed
+    repository = PROVIDER_SCHEMA_MANAGER.get_resource_schema(REGION, "AWS::ECR::Repository").schema
+    assert allowed <= bool(re.search(repository["properties"]["RepositoryName"]["pattern"], name))
+
+
 def test_permissions_name_actions_and_resources(stack: Stack) -> None:
     for statement in statements(stack):
         assert statement["Effect"] == "Allow"
