@@ -140,7 +140,7 @@ def test_without_a_certificate_it_speaks_http(service: Stack) -> None:
 def test_with_a_certificate_it_speaks_https_and_redirects_http(https_service: Stack) -> None:
     (redirect,) = https_service.properties("HttpListener")["DefaultActions"]
     assert redirect["Type"] == "redirect"
-    assert redirect["RedirectConfig"]["Protocol"] == "HTTPS"
+    assert redirect["RedirectConfig"] == {"Protocol": "HTTPS", "Port": "443", "StatusCode": "HTTP_301"}
     listener = https_service.properties("HttpsListener")
     assert (listener["Port"], listener["Protocol"]) == (443, "HTTPS")
     assert listener["Certificates"] == [{"CertificateArn": "arn:aws:acm:eu-west-1:123456789012:certificate/1"}]

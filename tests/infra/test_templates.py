@@ -111,6 +111,11 @@ def references(node: Any) -> Iterator[str]:
             yield from references(value)
 
 
+def test_http_becomes_a_redirect_once_https_answers() -> None:
+    """With a certificate that comes later, the tasks would be behind no listener in between."""
+    assert "HttpsListener" in references(load("service")["Resources"]["HttpListener"])
+
+
 @pytest.mark.parametrize("name", ["service", "pipeline"])
 def test_tags_hold_no_id_that_a_tag_may_not_hold(name: str) -> None:
     """The id of a resource that several properties identify has them with a bar between, which no tag takes."""
