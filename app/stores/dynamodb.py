@@ -13,6 +13,8 @@ T = TypeVar("T")
 
 # the longest list that IN takes in an expression
 VERSIONS = 100
+# the version of a row that another program has written
+NO_VERSION = 0
 
 
 class DynamoStore:
@@ -161,7 +163,7 @@ def _key(owner: str, id: str) -> dict[str, Any]:
 def _item(attributes: Mapping[str, Any]) -> Item:
     # rows of another program may lack what is not a key
     id, title, content = (attributes.get(name, {}).get("S", "") for name in ("itemId", "title", "content"))
-    return Item(id, title, content, int(attributes.get("version", {}).get("N", 0)))
+    return Item(id, title, content, int(attributes.get("version", {}).get("N", NO_VERSION)))
 
 
 def _existing(failure: ConditionCheckFailed) -> Item:
@@ -176,4 +178,7 @@ def _exists_in(versions: frozenset[int] | None) -> tuple[str, dict[str, Any]]:
     if versions is None:
         return "attribute_exists(itemId)", {}
     values = {f":{number}": {"N": str(version)} for number, version in enumerate(versions)}
-    return f"attribute_exists(itemId) AND #version IN ({', '.join(values)})", values
+    in_one = f"#version IN ({', '.join(values)})"
+    if NO_VERSION in versions:
+        in_one = f"({in_one} OR attribute_not_exists(#version))"
+    return f"attribute_exists(itemId) AND {in_one}", values

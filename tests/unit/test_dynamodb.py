@@ -244,6 +244,16 @@ def test_a_row_of_an_earlier_template_without_version_can_be_used(api, aws, tabl
     assert api("DELETE", f"/db-item/{id}", headers={"If-Match": api("GET", f"/db-item/{id}").etag}).status == 204
 
 
+@pytest.mark.parametrize("condition", ["If-Match", "If-None-Match"])
+@pytest.mark.parametrize(("method", "status"), [("POST", 200), ("DELETE", 204)])
+def test_conditions_hold_for_a_row_without_version(api, aws, table, method, status, condition):
+    id = str(uuid.uuid4())
+    aws.dynamodb.put_item(TableName=table, Item={"userId": {"S": "SYSTEM"}, "itemId": {"S": id}})
+    tags = {"If-Match": api("GET", f"/db-item/{id}").etag, "If-None-Match": '"1"'}
+    change = {"title": "new"} if method == "POST" else {}
+    assert api(method, f"/db-item/{id}", change, headers={condition: tags[condition]}).status == status
+
+
 # failures, as a client sees them
 
 FAILURES = {
