@@ -89,7 +89,8 @@ def create_collection(path: str, store: Store, owner: Callable[[], str]) -> Blue
     @route("DELETE")
     def delete(id: str | None) -> Response:
         user = owner()
-        body_id = payload.read_fields(request)[1] if request.content_length else None
+        # a chunked body has no length before it is read
+        body_id = payload.read_fields(request)[1] if request.content_length or request.get_data() else None
         wanted = payload.require_id(payload.read_id(id, *_query().get("id", []), body_id))
         store.delete(user, wanted, Preconditions(request).for_existing())
         return Response(status=204)

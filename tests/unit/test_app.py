@@ -62,6 +62,24 @@ def test_a_body_without_a_length_is_read_if_it_ends(app, ends_by_itself, status)
 ITEM = "/item/00000000-0000-4000-8000-000000000001"
 
 
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", "204 NO CONTENT"),
+        (b'{"id":"00000000-0000-4000-8000-000000000001"}', "204 NO CONTENT"),
+        (b'{"id":"00000000-0000-4000-8000-000000000002"}', "400 BAD REQUEST"),
+    ],
+)
+def test_the_id_in_a_chunked_body_counts_for_a_delete(app, body, status):
+    """Nginx gives every body a length; a server without it need not."""
+    app.test_client().put(ITEM, json={"title": "my title", "content": "my content"})
+    chunked = {"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
+    builder = EnvironBuilder(ITEM, method="DELETE", input_stream=io.BytesIO(body), content_type="application/json")
+    environ = builder.get_environ() | chunked
+    environ.pop("CONTENT_LENGTH")
+    assert run_wsgi_app(app, environ)[1] == status
+
+
 def answer(app, **request_parts):
     """Status and body of the answer to a GET of an item that is there, as the server gets them."""
     put = app.test_client().put(ITEM, json={"title": "my title", "content": "my content"})
