@@ -89,7 +89,7 @@ def init_app(app: Flask) -> None:
 
     @app.after_request
     def add_request_id(response: Response) -> Response:
-        # Nginx adds the id that it gave
-        if "HTTP_X_REQUEST_ID" not in request.environ:
+        # Nginx adds the id that it gave; what tells that it did is a header that clients do not send
+        if "HTTP_X_REQUEST_START" not in request.environ:
             response.headers["X-Request-Id"] = request_id()
         return response

@@ -48,6 +48,12 @@ def test_a_view_may_be_a_coroutine_function(app):
     assert len(asked) == 1
 
 
+@pytest.mark.parametrize("sent", ["0123456789abcdef" * 2, "mine"])
+def test_an_answer_without_nginx_has_its_id_whatever_the_client_sends(api, sent):
+    answer = api("GET", "/nothing", headers={"X-Request-Id": sent})
+    assert answer.headers["X-Request-Id"] == answer.json["request_id"]
+
+
 @pytest.mark.parametrize(("ends_by_itself", "status"), [(True, "201 CREATED"), (False, "400 BAD REQUEST")])
 def test_a_body_without_a_length_is_read_if_it_ends(app, ends_by_itself, status):
     """A server that takes chunked bodies says so with wsgi.input_terminated; without it, reading might never end."""
