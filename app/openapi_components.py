@@ -26,7 +26,7 @@ PROBLEMS = {
     413: ("Content Too Large", "The body is too large."),
     414: ("URI Too Long", "The request line is too long."),
     415: ("Unsupported Media Type", "The body is not declared as JSON in UTF-8."),
-    422: ("Unprocessable Entity", "The body is JSON, but not an item."),
+    422: ("Unprocessable Content", "The body is JSON, but not an item."),
     429: ("Too Many Requests", "Too many requests or connections from this address."),
     431: ("Request Header Fields Too Large", "A header field is too long, or there are too many."),
     500: ("Internal Server Error", "An unexpected error happened; it has been logged with this request_id."),

@@ -15,6 +15,8 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 log = logging.getLogger(__name__)
 
 _REQUEST_ID = re.compile(r"[0-9a-f]{32}")
+# RFC 9110 renamed these, and Python's table only in 3.13
+_RENAMED = {413: "Content Too Large", 422: "Unprocessable Content"}
 
 
 class Problem(Exception):
@@ -47,9 +49,7 @@ def request_id() -> str:
 
 def problem_response(problem: Problem) -> Response:
     """The response for a problem: status, headers and an application/problem+json body."""
-    phrase = HTTPStatus(problem.status).phrase
-    # RFC 9110 renamed this one after Python's table was made
-    title = "Content Too Large" if problem.status == 413 else phrase
+    title = _RENAMED.get(problem.status) or HTTPStatus(problem.status).phrase
     document: dict[str, object] = {
         "type": "about:blank",
         "title": title,

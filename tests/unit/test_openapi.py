@@ -10,6 +10,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 from openapi_spec_validator import validate
 
 from app.openapi import describe
+from app.openapi_components import PROBLEMS
 from app.payload import CONTENT_LENGTH, PAGE_MAXIMUM, TITLE_LENGTH
 
 COLLECTIONS = ("/item", "/db-item", "/authenticated-item")
@@ -159,5 +160,6 @@ def test_what_the_application_answers_is_what_it_describes(api):
         api("GET", "/db-item"),
     ):
         validator("Problem").validate(problem.json)
+        assert problem.json["title"] == PROBLEMS[problem.status][0]
     for name, value in (("ETag", created.etag), ("Location", created.headers["Location"])):
         assert re.search(DESCRIPTION["components"]["headers"][name]["schema"]["pattern"], value)
