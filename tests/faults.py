@@ -126,6 +126,13 @@ def answer_lost(handler: _Handler) -> None:
     broken(handler)
 
 
+def answer_cut(handler: _Handler) -> None:
+    """The request is carried out, and the connection ends in the middle of the answer."""
+    _, content, headers = handler.owner.forward(handler)
+    handler.close_connection = True
+    handler.send(200, content[:1], headers, len(content))
+
+
 def answer_late(handler: _Handler) -> None:
     """The request is carried out, and no answer comes."""
     handler.owner.forward(handler)
@@ -171,11 +178,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_GET = do_PUT = do_POST
 
-    def send(self, status: int, content: bytes, headers: dict[str, str]) -> None:
+    def send(self, status: int, content: bytes, headers: dict[str, str], length: int | None = None) -> None:
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name.replace("_", "-"), value)
-        self.send_header("Content-Length", str(len(content)))
+        self.send_header("Content-Length", str(len(content) if length is None else length))
         self.end_headers()
         self.wfile.write(content)
 

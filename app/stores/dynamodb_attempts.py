@@ -60,6 +60,17 @@ class Attempts:
             self.operation.waits = self._waiting.acquire(blocking=False)
         return self.operation.waits
 
+    def answer_arrived(self, response_dict: dict[str, Any], **_: Any) -> None:
+        """botocore's before-parse event. Raises ConnectionClosedError for half an answer.
+
+        boto3 takes one for an empty answer: no item is there, or a write is done.
+        """
+        if len(response_dict["body"]) < int(response_dict["headers"].get("content-length", 0)):
+            from botocore.exceptions import ConnectionClosedError
+
+            self.operation.outcome_unknown = True
+            raise ConnectionClosedError(endpoint_url="DynamoDB")
+
     def attempt_ended(self, response: Any, caught_exception: Exception | None, **_: Any) -> bool | None:
         """botocore's needs-retry event, ahead of its own handler. False forbids another attempt."""
         if caught_exception is not None:

@@ -106,6 +106,7 @@ class DynamoClient:
                 "dynamodb", region_name=self._region, endpoint_url=self._endpoint_url, config=config
             )
             client.meta.events.register_first("needs-retry.dynamodb", self._attempts.attempt_ended)
+            client.meta.events.register("before-parse.dynamodb", self._attempts.answer_arrived)
         except Exception as error:
             self._error = error
         else:

@@ -23,7 +23,7 @@ from app.stores.dynamodb import DynamoStore
 from app.stores.dynamodb_client import DynamoClient
 from entrypoint.settings import THREADS
 from tests.api import app_api
-from tests.faults import FaultyDynamo, FaultyServer, answer_late, answer_lost, body, broken, error, slow
+from tests.faults import FaultyDynamo, FaultyServer, answer_cut, answer_late, answer_lost, body, broken, error, slow
 from tests.running import ROOT, wait_for
 
 REGION = "us-east-1"
@@ -271,9 +271,10 @@ FAILURES = {
     "a proxy's page": (body(b"<html>SECRET cause</html>", 502, Content_Type="text/html"), 503, "1", "DynamoDB failed"),
     "not DynamoDB": (body(b"<html>SECRET cause</html>", 200, Content_Type="text/html"), 503, None, "not DynamoDB"),
     "connection broken": (broken, 503, "1", "broke"),
+    "answer cut short": (answer_cut, 503, "1", "broke"),
 }
 
-OUTCOME_UNKNOWN = {"internal error", "unavailable", "a proxy's page", "connection broken"}
+OUTCOME_UNKNOWN = {"internal error", "unavailable", "a proxy's page", "connection broken", "answer cut short"}
 
 CALLS = [
     ("PUT", "", {"title": "a", "content": "b"}),
@@ -311,6 +312,15 @@ def test_failures_become_problems_that_say_what_to_do(api, dynamo, aws, caplog, 
     assert all(record.levelno == logging.ERROR for record in causes)
     dynamo.fault = None
     assert api("GET", path, headers=headers).status == 200
+
+
+def test_an_answer_that_is_cut_short_does_not_say_that_there_is_no_item(store, dynamo):
+    """Nor that a delete found none; boto3 takes it for an empty answer."""
+    there = store.create("alice", item())
+    dynamo.fault = answer_cut
+    for call in (lambda: store.read("alice", there.id), lambda: store.delete("alice", there.id, ANY)):
+        with pytest.raises(StoreUnavailable):
+            call()
 
 
 def test_the_log_has_the_cause(api, dynamo, caplog):
