@@ -45,7 +45,8 @@ class Queue:
         except (KeyError, ValueError):
             return False
         # until this thread was free: whatever came between that and now, such as a pause of the machine, is no queue
-        waited = getattr(self._thread, "free_since", self._began) - sent
+        # the clock may have been put back since then
+        waited = min(getattr(self._thread, "free_since", self._began), time.time()) - sent
         return waited > self.LEAST and waited > min(2 * self.usual, self.MOST)
 
 
