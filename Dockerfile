@@ -99,4 +99,5 @@ LABEL org.opencontainers.image.version=$VERSION \
 EXPOSE 80
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["python", "-I", "-m", "entrypoint.healthcheck"]
-ENTRYPOINT ["python", "-I", "-m", "entrypoint"]
+# a signal to stop that comes before Python can handle it waits; for process 1 the kernel would drop it
+ENTRYPOINT ["env", "--block-signal=TERM,INT,QUIT", "python", "-I", "-m", "entrypoint"]

@@ -26,6 +26,7 @@ from .watch import Watch
 
 CONFIGURATION = "supervisord.conf"
 PRESTART = "prestart.sh"
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 # bash rather than sh, and sourced rather than run: what it exports reaches the application
 _RUN_PRESTART = f"""
 set -e
@@ -42,10 +43,11 @@ def main() -> int:
     os.umask(0o007)
     if sys.argv[1:]:
         return run_command(sys.argv[1:])
-    # the kernel ignores a signal to process 1 that it does not handle
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+    # the kernel ignores a signal to process 1 that it does not handle; the image has them wait until here
+    for number in STOP_SIGNALS:
         signal.signal(number, lambda *_: sys.exit(0))
     sys.stderr = PatientStream(2)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     try:
         settings = Settings.from_environment(os.environ, read_limits())
         raise_open_files()
@@ -80,6 +82,7 @@ def run_command(command: list[str]) -> int:
     # Python ignores these, and the command would go on ignoring them
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     try:
         os.execvp(command[0], command)
     except OSError as error:

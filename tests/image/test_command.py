@@ -43,6 +43,10 @@ def test_it_dies_of_a_broken_pipe_as_anywhere(image):
     assert run("sh", "-c", "yes | head -1").stderr == ""
 
 
+def test_no_signal_is_kept_from_it(image):
+    assert run("grep", "SigBlk", "/proc/self/status").stdout.split() == ["SigBlk:", "0" * 16]
+
+
 def test_prestart_is_for_the_server(image, tmp_path):
     file = tmp_path / "prestart.sh"
     file.write_text("echo prestart\nfalse\n")

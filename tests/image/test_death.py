@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from entrypoint.settings import WAITING_PER_THREAD
-from tests.running import ROOT, container, wait_for
+from tests.running import ROOT, Container, container, wait_for
 
 pytestmark = pytest.mark.docker
 
@@ -72,6 +72,17 @@ def test_docker_stop_answers_what_is_under_way(start):
         assert time.monotonic() - begin < 10
         assert [future.result().status for future in asked] == [200] * 8
         assert running.inspect("State.ExitCode") == 0
+
+
+def test_a_stop_right_after_the_start_is_heard(image):
+    """Before Python can handle signals, too."""
+    running = Container()
+    try:
+        begin = time.monotonic()
+        assert running.stop() == 0
+        assert time.monotonic() - begin < 10
+    finally:
+        running.remove()
 
 
 VICTIMS = ("gunicorn master", "gunicorn worker", "nginx master", "nginx worker")
