@@ -81,6 +81,7 @@ def on_reload(server):
 def pre_fork(server, worker):
     """What becomes of the worker, in memory that both processes see: b"r", it was ready; b"e", it ended by itself."""
     worker.begun, worker.fate = time.monotonic(), mmap.mmap(-1, 1)
+    worker.unheard = server.SIG_QUEUE
 
 
 def post_worker_init(worker):

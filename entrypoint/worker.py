@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import socket
 import struct
 import sys
 import threading
 import time
+from queue import SimpleQueue
 
 from gunicorn import util
 from gunicorn.http import get_parser
@@ -39,6 +41,15 @@ class Worker(ThreadWorker):
     """
 
     alive: bool
+    # the process's own copy of the queue in which Gunicorn's master puts signals
+    unheard: SimpleQueue[int]
+
+    def init_signals(self) -> None:
+        """Until now the master's way with signals was this process's as well, and a stop led to nothing."""
+        super().init_signals()
+        while not self.unheard.empty():
+            if self.unheard.get() == signal.SIGTERM:
+                self.alive = False
 
     def run(self) -> None:
         listener = self.sockets[0]

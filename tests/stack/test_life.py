@@ -321,6 +321,20 @@ def test_it_can_be_stopped_before_it_is_ready(project):
         running.remove()
 
 
+def test_a_worker_that_has_only_begun_is_stopped_at_once(project):
+    """Its signals are still handled as the master's: none was heard, and the master waited half a minute."""
+    slow = "os.register_at_fork(after_in_child=lambda: (os.mkdir('forked'), threading.Event().wait(1)))\n"
+    (project / "hello.py").write_text((project / "hello.py").read_text() + slow)
+    running = Stack(project, APP_MODULE="hello:app", WEB_CONCURRENCY="1")
+    try:
+        wait_for((project / "forked").exists)
+        begin = time.monotonic()
+        assert running.stop(seconds=40) == 0
+        assert time.monotonic() - begin < 10
+    finally:
+        running.remove()
+
+
 def test_memory_and_descriptors_do_not_grow_with_restarts(project):
     with stack(project, APP_MODULE="hello:app") as running:
 
