@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from .environment import Environment
+from .environment import Environment, SettingError
 from .limits import MIB, Limits
 
 # of a Gunicorn worker
@@ -110,7 +110,10 @@ class Settings:
 
 
 def gunicorn_arguments(text: str) -> dict[str, int]:
-    """The workers and threads that GUNICORN_CMD_ARGS asks for. What is wrong with the rest, Gunicorn says itself."""
+    """The workers and threads that GUNICORN_CMD_ARGS asks for. What is wrong with the rest, Gunicorn says itself.
+
+    Raises SettingError for what Gunicorn takes, and then never serves or does not read.
+    """
     if not text:
         return {}
     # 10 ms that a start without it does not take
@@ -120,10 +123,18 @@ def gunicorn_arguments(text: str) -> dict[str, int]:
     parser = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS, exit_on_error=False)
     parser.add_argument("-w", "--workers", type=int)
     parser.add_argument("--threads", type=int)
+    parser.add_argument("-c", "--config")
     try:
-        return vars(parser.parse_known_args(shlex.split(text))[0])
+        arguments = vars(parser.parse_known_args(shlex.split(text))[0])
     except (argparse.ArgumentError, ValueError):
         return {}
+    if "config" in arguments or min(arguments.values(), default=1) < 1:
+        raise SettingError(
+            "GUNICORN_CMD_ARGS",
+            text,
+            "at least one worker and thread, and no --config: its settings go into gunicorn.conf.py",
+        )
+    return arguments
 
 
 def default_workers(limits: Limits) -> int:
