@@ -34,7 +34,7 @@ trap 'echo "{PRESTART} failed with status $?" >&2' EXIT
 . ./{PRESTART}
 trap - EXIT
 export PRESTART_DONE=1
-exec "$@"
+exec env --block-signal=TERM,INT,QUIT "$@"
 """
 
 

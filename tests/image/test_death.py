@@ -85,6 +85,18 @@ def test_a_stop_right_after_the_start_is_heard(image):
         running.remove()
 
 
+def test_a_stop_right_after_the_prestart_is_heard(image, tmp_path):
+    """Python begins once more then."""
+    file = tmp_path / "prestart.sh"
+    file.write_text("{ until grep -q python /proc/1/comm; do :; done; kill 1; } &\n")
+    file.chmod(0o644)
+    running = Container("-v", f"{file}:/app/prestart.sh:ro")
+    try:
+        assert running.wait_exit() == 0
+    finally:
+        running.remove()
+
+
 VICTIMS = ("gunicorn master", "gunicorn worker", "nginx master", "nginx worker")
 
 
