@@ -27,14 +27,17 @@ from .watch import Watch
 CONFIGURATION = "supervisord.conf"
 PRESTART = "prestart.sh"
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-# bash rather than sh, and sourced rather than run: what it exports reaches the application
+# bash rather than sh, and sourced rather than run: what it exports reaches the application; where it went does not
 _RUN_PRESTART = f"""
 set -e
-trap 'echo "{PRESTART} failed with status $?" >&2' EXIT
+go_on() {{
+  cd "$0"
+  PRESTART_DONE=1 exec env --block-signal=TERM,INT,QUIT "$@"
+}}
+trap 'status=$?; [ $status != 0 ] || go_on "$@"; echo "{PRESTART} failed with status $status" >&2' EXIT
 . ./{PRESTART}
 trap - EXIT
-export PRESTART_DONE=1
-exec env --block-signal=TERM,INT,QUIT "$@"
+go_on "$@"
 """
 
 
@@ -137,7 +140,7 @@ def explain(error: OSError, run_dir: str) -> str:
 def run_prestart() -> None:
     """Source prestart.sh, if it is there, in a shell that then runs this program again."""
     if os.path.exists(PRESTART) and not os.environ.pop("PRESTART_DONE", None):
-        os.execvp("bash", ["bash", "-c", _RUN_PRESTART, "bash", sys.executable, *sys.orig_argv[1:]])
+        os.execvp("bash", ["bash", "-c", _RUN_PRESTART, os.getcwd(), sys.executable, *sys.orig_argv[1:]])
 
 
 def export(settings: Settings) -> None:

@@ -290,6 +290,15 @@ def test_prestart_runs_first_and_its_variables_reach_the_application(project):
         assert running.stop() == 0
 
 
+@pytest.mark.parametrize("end", ["", "exit 0\n"])
+def test_prestart_may_leave_the_directory_and_exit(project, end):
+    (project / "migrations").mkdir()
+    (project / "prestart.sh").write_text(f"cd migrations\nexport APP_MODULE=hello:app\ntouch ../migrated\n{end}")
+    with stack(project) as running:
+        assert running.get("/ping").status == 200
+        assert (project / "migrated").exists()
+
+
 def test_a_prestart_that_fails_ends_the_container(project):
     (project / "prestart.sh").write_text("echo migrating\nfalse\ntouch too-far\n")
     running = Stack(project, APP_MODULE="hello:app")
