@@ -39,11 +39,18 @@ class OnlyErrors(Logger):
     nobody reads it: 10 % of a request. Nginx writes the access log.
     """
 
+    error_log: logging.Logger
+
     def __init__(self, cfg: Any) -> None:
         super().__init__(cfg)
         # two calls a request, each of which would find out that its line is not wanted
         if not self.error_log.isEnabledFor(logging.DEBUG):
             self.debug = _nothing
+
+    def setup(self, cfg: Any) -> None:
+        self.error_log = logging.getLogger("gunicorn.error")
+        super().setup(cfg)
+        self.error_log = own_logger("gunicorn.error", self.error_log.level)
 
     def access(self, resp: Any, req: Any, environ: Any, request_time: Any) -> None:
         if self.cfg.accesslog:
@@ -52,6 +59,14 @@ class OnlyErrors(Logger):
 
 def _nothing(*_: object, **__: object) -> None:
     pass
+
+
+def own_logger(name: str, level: int) -> logging.Logger:
+    """One that applications do not find: their dictConfig() or fileConfig() switches off every logger that is there."""
+    logger, handler = logging.Logger(name, level), logging.StreamHandler()
+    handler.setFormatter(JsonFormatter())
+    logger.addHandler(handler)
+    return logger
 
 
 def configuration(level: str) -> dict[str, Any]:
@@ -70,4 +85,4 @@ def log_uncaught(kind: type[BaseException], error: BaseException, trace: Traceba
     """For sys.excepthook."""
     # Gunicorn's own way to end has no cause of its own to show
     cause = None if issubclass(kind, HaltServer) else (kind, error, trace)
-    logging.getLogger("gunicorn").critical("%s: %s", kind.__name__, error, exc_info=cause)
+    own_logger("gunicorn", logging.CRITICAL).critical("%s: %s", kind.__name__, error, exc_info=cause)

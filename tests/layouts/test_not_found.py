@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.layouts.project import make_project
-from tests.running import Stack
+from tests.running import Stack, stack, wait_for
 
 LOOKED = "was looked for in {directory}, which has app.py, broken.py, incomplete.py, requirements.txt, and among the"
 LOADED = "was loaded from {directory}"
@@ -51,6 +51,47 @@ def test_the_last_line_says_what_was_looked_for_and_where(project: Path, module:
     assert f"APP_MODULE={module} " in last
     for part in CANNOT_LOAD[module]:
         assert part.format(directory=project) in last
+
+
+OWN_LOGGING = """
+import logging.config
+import os
+
+from flask import Flask
+
+# as in Flask's manual, but into a file: it switches off the loggers that are there
+logging.config.dictConfig(
+    {
+        "version": 1,
+        "handlers": {"file": {"class": "logging.FileHandler", "filename": os.environ["RUN_DIR"] + "/app.log"}},
+        "root": {"level": "INFO", "handlers": ["file"]},
+    }
+)
+app = Flask(__name__)
+app.get("/ping")(lambda: "pong")
+"""
+# where Flask, which would log it, is not yet
+FAILS = """
+inner = app.wsgi_app
+app.wsgi_app = lambda environ, start_response: inner(environ, start_response) if environ["PATH_INFO"] == "/ping" else 1 / 0
+"""
+
+
+@pytest.mark.parametrize("preload", ["1", "0"])
+def test_an_application_that_logs_in_its_own_way_hides_no_cause(project: Path, preload: str) -> None:
+    (project / "own.py").write_text(OWN_LOGGING + "1 / 0")
+    assert f"ZeroDivisionError: division by zero ({project}/own.py, line 17)" in last_line(project, "own:app", preload)
+
+
+@pytest.mark.parametrize("preload", ["1", "0"])
+def test_an_application_that_logs_in_its_own_way_hides_no_failed_request(project: Path, preload: str) -> None:
+    (project / "own.py").write_text(OWN_LOGGING + FAILS)
+    with stack(project, APP_MODULE="own:app", PRELOAD_APP=preload) as running:
+        failed = running.get("/")
+        assert failed.status == 500
+        [line] = wait_for(lambda: [line for line in running.log() if "exception" in line])
+        assert line["request_id"] == failed.headers["X-Request-Id"]
+        assert "ZeroDivisionError" in line["exception"]
 
 
 NO_APPLICATION = {
