@@ -60,8 +60,10 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 # an older one would fail at run time only, with a message about something else
 RUN /opt/venv/bin/python -I -c 'import gunicorn, sys; sys.exit(gunicorn.version_info < (21, 2) and f"Gunicorn \
 {gunicorn.__version__} is too old, 21.2 or newer is needed: raise or remove its version in requirements.txt or pyproject.toml")'
-# whatever the umask of the checkout was, the container's user reads the files
-RUN chmod -R a+rX /app && cp -r entrypoint /opt/venv/lib/python3*/site-packages/ && python3 -m compileall -q -j 0 /opt/venv /app
+# whatever the umask of the checkout was, the container's user reads the files; a file that is not for this Python may
+# never be imported
+RUN chmod -R a+rX /app && cp -r entrypoint /opt/venv/lib/python3*/site-packages/ \
+ && { python3 -m compileall -q -j 0 /opt/venv /app || true; }
 
 FROM base AS runtime
 # What runs installs nothing, and nobody logs in: the programs for that go, among them all that are setuid, and what only

@@ -120,3 +120,16 @@ def test_an_old_gunicorn_ends_the_build_and_says_what_is_needed(build: Callable[
     assert needed
     with pytest.raises(AssertionError, match=rf"Gunicorn 20\.1\.0 is too old, {needed[0]} is needed: raise or remove"):
         build("old_gunicorn")
+
+
+def test_a_file_that_python_cannot_read_does_not_end_the_build(build: Callable[..., str]) -> None:
+    """The application may have templates or old programs beside it that nobody imports."""
+    image = build("app_py", files={"scripts/old.py": 'print "old"\n'})
+    assert "app.py to" in page(image, "app:app")
+
+
+def page(image: str, module: str) -> str:
+    """What the application of the image answers at /, without a server."""
+    name, _, application = module.partition(":")
+    program = f"import {name}; print({name}.{application}.test_client().get('/').text)"
+    return docker("run", "--rm", image, "python", "-c", program)
