@@ -39,11 +39,13 @@ ARG PIP="python3 -m pip --python /opt/venv/bin/python --disable-pip-version-chec
 RUN --mount=type=cache,target=/root/.cache/pip $PIP gunicorn==27.0.1 supervisor==4.3.0 \
  && rm -r /opt/venv/lib/python3*/site-packages/supervisor/tests
 WORKDIR /app
-# a layer that stays while the requirements do; those that name the project itself ("-e .") have to wait for it
-COPY requirements*.txt pyproject.tom[l] ./
+# a layer that stays while the requirements do; those that name more of the project ("-e .", "wheels/x.whl") have to wait
+COPY requirements*.txt constraints*.txt pyproject.tom[l] ./
 COPY requirement[s] requirements/
 RUN --mount=type=cache,target=/root/.cache/pip \
-    if [ -e requirements.txt ] && ! grep -qE '^(-e +)?\.' requirements.txt; then $PIP -r requirements.txt; fi
+    if [ -e requirements.txt ] && ! grep -qP '^(-[ef]|--editable|--find-links|\.|[^-# :]*/)|@ *file:|'\
+'^(-[rc]|--requirement|--constraint)[ =]*+(?!requirements/|(requirements|constraints)[^/]*\.txt)' requirements.txt; then \
+      $PIP -r requirements.txt && touch /tmp/requirements; fi
 # a pyproject.toml that does not say how to build a package is an application's, as with uv: what it needs is installed
 RUN --mount=type=cache,target=/root/.cache/pip \
     if grep -qs '^\[project\]' pyproject.toml && ! grep -qE '^\[(build-system|tool\.setuptools)' pyproject.toml; then \
@@ -53,7 +55,7 @@ COPY . .
 # setuptools would take the container's own folders for packages of the project: meanwhile they are elsewhere
 RUN --mount=type=cache,target=/root/.cache/pip \
     mkdir /tmp/container && mv nginx entrypoint /tmp/container \
- && if grep -qsE '^(-e +)?\.' requirements.txt; then $PIP -r requirements.txt; fi \
+ && if [ -e requirements.txt ] && [ ! -e /tmp/requirements ]; then $PIP -r requirements.txt; fi \
  && if [ -e setup.py ] || { grep -qsE '^\[(project|build-system)\]' pyproject.toml \
       && { [ -d src ] || [ ! -e /tmp/dependencies.txt ]; }; }; then $PIP .; fi \
  && mv /tmp/container/* .

@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from tests.api import Answer
-from tests.layouts.project import ProjectContainer, running
+from tests.layouts.project import PROJECTS, ProjectContainer, running
 from tests.running import ROOT, START_SECONDS, docker, wait_for
 
 pytestmark = pytest.mark.docker
@@ -126,6 +126,26 @@ def test_a_file_that_python_cannot_read_does_not_end_the_build(build: Callable[.
     """The application may have templates or old programs beside it that nobody imports."""
     image = build("app_py", files={"scripts/old.py": 'print "old"\n'})
     assert "app.py to" in page(image, "app:app")
+
+
+REQUIREMENTS = {
+    "constraints": {"requirements.txt": "-c constraints.txt\nflask\n", "constraints.txt": "flask==3.1.1\n"},
+    "pins": {"requirements.txt": "-c pins.txt\nflask\n", "pins.txt": "flask==3.1.1\n"},
+    "folder": {"requirements.txt": "-r deps/base.txt\n", "deps/base.txt": "flask==3.1.1\n"},
+    "path": {
+        "requirements.txt": "flask==3.1.1\nlibs/prices\n",
+        "libs/prices/pyproject.toml": '[project]\nname = "prices"\nversion = "1"\n',
+        "libs/prices/prices.py": "",
+        "app.py": "import prices\n" + (PROJECTS / "app_py" / "app.py").read_text(),
+    },
+}
+
+
+@pytest.mark.parametrize("kind", REQUIREMENTS)
+def test_requirements_may_name_other_files_of_the_project(build: Callable[..., str], kind: str) -> None:
+    image = build("app_py", files=REQUIREMENTS[kind])
+    assert "app.py to" in page(image, "app:app")
+    assert docker("run", "--rm", image, "flask", "--version").splitlines()[1] == "Flask 3.1.1"
 
 
 def page(image: str, module: str) -> str:
