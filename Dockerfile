@@ -56,7 +56,8 @@ COPY . .
 RUN --mount=type=cache,target=/root/.cache/pip \
     mkdir /tmp/container && mv nginx entrypoint /tmp/container \
  && if [ -e requirements.txt ] && [ ! -e /tmp/requirements ]; then $PIP -r requirements.txt; fi \
- && if [ -e setup.py ] || { grep -qsE '^\[(project|build-system)\]' pyproject.toml \
+ && if grep -qsE '^(-e|--editable)?[ =]*\./?(\[|[[:space:]]*$)' requirements.txt; then echo "the project is there already"; \
+    elif [ -e setup.py ] || { grep -qsE '^\[(project|build-system)\]' pyproject.toml \
       && { [ -d src ] || [ ! -e /tmp/dependencies.txt ]; }; }; then $PIP .; fi \
  && mv /tmp/container/* .
 # an older one would fail at run time only, with a message about something else

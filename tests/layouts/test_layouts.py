@@ -148,6 +148,13 @@ def test_requirements_may_name_other_files_of_the_project(build: Callable[..., s
     assert docker("run", "--rm", image, "flask", "--version").splitlines()[1] == "Flask 3.1.1"
 
 
+def test_what_the_requirements_install_as_editable_stays_so(build: Callable[..., str]) -> None:
+    """The templates are where they were, also those that the package would leave out."""
+    text = (PROJECTS / "src_layout" / "pyproject.toml").read_text().partition("[tool.setuptools.package-data]")[0]
+    image = build("src_layout", files={"pyproject.toml": text, "requirements.txt": "-e .\n"})
+    assert "src to" in page(image, "shop:create_app()")
+
+
 def page(image: str, module: str) -> str:
     """What the application of the image answers at /, without a server."""
     name, _, application = module.partition(":")
