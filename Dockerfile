@@ -46,9 +46,12 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     if [ -e requirements.txt ] && ! grep -qP '^(-[ef]|--editable|--find-links|\.|[^-# :]*/)|@ *file:|'\
 '^(-[rc]|--requirement|--constraint)[ =]*+(?!requirements/|(requirements|constraints)[^/]*\.txt)' requirements.txt; then \
       $PIP -r requirements.txt && touch /tmp/requirements; fi
-# a pyproject.toml that does not say how to build a package is an application's, as with uv: what it needs is installed
+# a pyproject.toml that does not say how to build a package, or (Poetry, uv) that it is none, is an application's: what it
+# needs is installed
 RUN --mount=type=cache,target=/root/.cache/pip \
-    if grep -qs '^\[project\]' pyproject.toml && ! grep -qE '^\[(build-system|tool\.setuptools)' pyproject.toml; then \
+    if grep -qsE '^package(-mode)? *= *false' pyproject.toml; then touch /tmp/no-package; fi \
+ && if grep -qs '^\[project\]' pyproject.toml && { [ -e /tmp/no-package ] \
+      || ! grep -qE '^\[(build-system|tool\.setuptools)' pyproject.toml; }; then \
       python3 -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"].get("dependencies", []), sep="\n")' \
         >/tmp/dependencies.txt && $PIP -r /tmp/dependencies.txt; fi
 COPY . .
@@ -58,7 +61,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
  && if [ -e requirements.txt ] && [ ! -e /tmp/requirements ]; then $PIP -r requirements.txt; fi \
  && if grep -qsE '^(-e|--editable)?[ =]*\./?(\[|[[:space:]]*$)' requirements.txt; then echo "the project is there already"; \
     elif [ -e setup.py ] || { grep -qsE '^\[(project|build-system)\]' pyproject.toml \
-      && { [ -d src ] || [ ! -e /tmp/dependencies.txt ]; }; }; then $PIP .; fi \
+      && [ ! -e /tmp/no-package ] && { [ -d src ] || [ ! -e /tmp/dependencies.txt ]; }; }; then $PIP .; fi \
  && mv /tmp/container/* .
 # an older one would fail at run time only, with a message about something else
 RUN /opt/venv/bin/python -I -c 'import gunicorn, sys; sys.exit(gunicorn.version_info < (21, 2) and f"Gunicorn \

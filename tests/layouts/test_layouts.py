@@ -155,6 +155,26 @@ def test_what_the_requirements_install_as_editable_stays_so(build: Callable[...,
     assert "src to" in page(image, "shop:create_app()")
 
 
+POETRY = """
+[tool.poetry]
+package-mode = false
+
+[build-system]
+requires = ["poetry-core"]
+build-backend = "poetry.core.masonry.api"
+"""
+NO_PACKAGES = {
+    "poetry": {"pyproject.toml": f'[project]\nname = "my-shop"\nversion = "1"\ndependencies = ["flask"]\n{POETRY}'},
+    "poetry 1": {"pyproject.toml": POETRY, "requirements.txt": "flask\n"},
+}
+
+
+@pytest.mark.parametrize("kind", NO_PACKAGES)
+def test_what_says_that_it_is_no_package_is_not_installed(build: Callable[..., str], kind: str) -> None:
+    image = build("app_py", files={"requirements.txt": "", **NO_PACKAGES[kind]})
+    assert "app.py to" in page(image, "app:app")
+
+
 def page(image: str, module: str) -> str:
     """What the application of the image answers at /, without a server."""
     name, _, application = module.partition(":")
