@@ -145,7 +145,11 @@ def _summary(text: str) -> str:
         # what it is stands at the beginning, and what to do about it often at the end
         exception = f"{exception[: LONGEST_CAUSE * 2 // 3]} … {exception[-LONGEST_CAUSE // 3 :]}"
     project = os.getcwd().rstrip("/") + "/"
-    lines = [line for line in _FRAME.findall(text) if line[0].startswith(project)]
+    lines = [
+        line
+        for line in _FRAME.findall(text)
+        if line[0].startswith(project) and not line[0].startswith(f"{project}entrypoint/")
+    ]
     return exception + (f" ({lines[-1][0]}, line {lines[-1][1]})" if lines else "")
 
 

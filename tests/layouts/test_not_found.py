@@ -49,6 +49,7 @@ def last_line(project: Path, module: str, preload: str) -> str:
 def test_the_last_line_says_what_was_looked_for_and_where(project: Path, module: str, preload: str) -> None:
     last = last_line(project, module, preload)
     assert f"APP_MODULE={module} " in last
+    assert "/entrypoint/" not in last
     for part in CANNOT_LOAD[module]:
         assert part.format(directory=project) in last
 
