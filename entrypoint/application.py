@@ -55,7 +55,8 @@ def install() -> None:
     def load(self: Any) -> Any:
         application = util.import_app(self.app_uri)
         if reason := refusal(application, self.app_uri):
-            raise AppImportError(reason)
+            # Gunicorn's workers print it, and then the line's end: both at once, or another's words come between them
+            raise AppImportError(f"{reason}\n")
         return application
 
     WSGIApplication.load_wsgiapp = load
