@@ -9,11 +9,13 @@ import runpy
 import socket
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 from gunicorn import util
 from gunicorn.app.wsgiapp import WSGIApplication
 from gunicorn.config import Config
+from gunicorn.errors import HaltServer
 from gunicorn.http import get_parser, wsgi
 
 from entrypoint.in_progress import Queue
@@ -122,6 +124,58 @@ def test_a_request_that_found_a_free_thread_is_not_too_late(conf, monkeypatch):
     for sent, begun in ((now, now + 60), (now + 60, now), (now - 60, now - 60)):
         monkeypatch.setattr(time, "time", lambda begun=begun: begun)
         assert not queue.too_late({"PATH_INFO": "/item", "HTTP_X_REQUEST_START": f"t={sent:.3f}"})
+
+
+@pytest.mark.parametrize(
+    ("usual", "waited", "late"),
+    [
+        (0.1, 1.9, False),
+        (0.1, 2.1, True),
+        # of those that take long, each may wait for two
+        (2, 3.9, False),
+        (2, 4.1, True),
+        (20, 4.9, False),
+        (20, 5.1, True),
+    ],
+)
+def test_how_long_a_request_may_wait_depends_on_how_long_they_take(conf, usual, waited, late):
+    queue = Queue()
+    sent = time.time() - waited
+    for _ in range(40):
+        queue.ended(usual)
+    # refused, and so it took no time
+    queue.ended(None)
+    assert queue.too_late({"PATH_INFO": "/item", "HTTP_X_REQUEST_START": f"t={sent:.3f}"}) is late
+    assert not queue.too_late({"PATH_INFO": "/item"})
+
+
+@pytest.mark.parametrize(
+    ("fate", "age", "counts"),
+    [
+        pytest.param(b"\0", 0, True, id="never ready"),
+        pytest.param(b"\0", 60, True, id="never ready, after a long start"),
+        pytest.param(b"r", 1, True, id="young"),
+        pytest.param(b"r", 3, False, id="killed later"),
+        pytest.param(b"e", 1, False, id="ended by itself"),
+    ],
+)
+def test_workers_that_die_young_end_gunicorn(conf, monkeypatch, fate, age, counts):
+    """Ten for each worker within a minute."""
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+
+    def die(times):
+        for _ in range(times):
+            conf["child_exit"](SimpleNamespace(num_workers=2), SimpleNamespace(fate=fate, begun=now - age))
+
+    die(19)
+    now += 61
+    die(19)
+    if counts:
+        with pytest.raises(HaltServer, match="20 workers died within a minute"):
+            die(1)
+    else:
+        die(1)
 
 
 @pytest.mark.parametrize(
