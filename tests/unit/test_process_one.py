@@ -9,14 +9,18 @@ import select
 import shutil
 import signal
 import socket
+import struct
 import subprocess
+import time
+from types import SimpleNamespace
 
 import pytest
+from supervisor.states import SupervisorStates
 
 from entrypoint import logs, output
 from entrypoint.drain import client_connections
 from entrypoint.output import PatientStream
-from entrypoint.supervise import stopped_processes
+from entrypoint.supervise import _Supervisor, stopped_processes
 from entrypoint.watch import Watch
 from tests.running import wait_for
 
@@ -133,12 +137,76 @@ def test_any_answer_is_a_good_one(listener, answer):
     wait_for(lambda: not watch.look() and watch.unanswered == 0)
 
 
+@pytest.mark.parametrize("linger", [struct.pack("ii", 0, 0), struct.pack("ii", 1, 0)], ids=["closed", "reset"])
+def test_the_end_of_a_connection_is_neither_an_answer_nor_none(listener, linger):
+    """The program has died, and is started anew by whoever has to."""
+    watch = Watch(listener.getsockname()[1], seconds=60)
+    watch.unanswered = 1
+    assert not watch.look()
+    connection, _ = listener.accept()
+    assert connection.recv(100)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    connection.close()
+    wait_for(lambda: select.select([watch._connection], [], [], 0)[0])
+    assert not watch.look()
+    assert watch.unanswered == 1
+
+
 def test_a_server_that_is_not_there_is_not_the_watch_s_business(listener):
     port = listener.getsockname()[1]
     listener.close()
     watch = Watch(port, seconds=0)
     assert [watch.look() for _ in range(5)] == [False] * 5
     assert watch.unanswered == 0
+
+
+def test_an_nginx_that_hangs_is_killed_and_if_the_next_one_hangs_too_it_is_over(listener, capsys):
+    supervisor = _Supervisor.__new__(_Supervisor)
+    supervisor.options = SimpleNamespace(mood=SupervisorStates.RUNNING)
+    supervisor.watch, supervisor.stopped = Watch(listener.getsockname()[1], seconds=0.05), set()
+
+    def hangs():
+        """What it is told every five seconds, until it does something about it."""
+        programs = {name: subprocess.Popen(["sleep", "60"], process_group=0) for name in ("gunicorn", "nginx")}
+        processes = {
+            name: SimpleNamespace(config=SimpleNamespace(name=name), pid=program.pid)
+            for name, program in programs.items()
+        }
+        supervisor.process_groups = {"all": SimpleNamespace(processes=processes)}
+
+        def noticed():
+            supervisor.on_tick(None)
+            return programs["nginx"].poll() is not None or supervisor.failure
+
+        try:
+            wait_for(noticed)
+            return {name: program.poll() for name, program in programs.items()}
+        finally:
+            for program in programs.values():
+                program.kill()
+                program.wait()
+
+    assert hangs() == {"gunicorn": None, "nginx": -signal.SIGKILL}
+    assert supervisor.options.mood == SupervisorStates.RUNNING
+    assert "nginx takes connections and answers nothing: killed" in capsys.readouterr().err
+    assert hangs() == {"gunicorn": None, "nginx": None}
+    assert supervisor.options.mood == SupervisorStates.SHUTDOWN
+    assert "is standard output read by anybody?" in supervisor.failure
+
+
+@pytest.mark.parametrize(("every", "too_often"), [(6, True), (7, False)])
+def test_a_program_may_be_restarted_again_and_again_but_not_too_often(monkeypatch, every, too_often):
+    """Ten times a minute; however often in all."""
+    supervisor = _Supervisor.__new__(_Supervisor)
+    supervisor.restarts = {}
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    found = []
+    for _ in range(30):
+        now += every
+        found.append(supervisor.restarted_too_often("nginx"))
+        assert not supervisor.restarted_too_often(f"another {len(found)}")
+    assert found == [False] * 9 + [too_often] * 21
 
 
 def test_a_process_may_have_any_name(tmp_path):
@@ -149,15 +217,29 @@ def test_a_process_may_have_any_name(tmp_path):
         assert stopped_processes({process.pid}) == set()
         process.send_signal(signal.SIGSTOP)
         wait_for(lambda: stopped_processes({process.pid}) == {process.pid})
+        # who stops it for a moment may go on with it
+        supervisor = _Supervisor.__new__(_Supervisor)
+        supervisor.stopped = set()
+        supervisor.process_groups = {"all": SimpleNamespace(processes={"it": process})}
+        supervisor.kill_stopped()
+        assert stopped_processes({process.pid}) == {process.pid}
+        supervisor.kill_stopped()
+        assert process.wait(5) == -signal.SIGKILL
     finally:
         process.kill()
         process.wait()
 
 
-def test_connections_of_clients_are_counted(listener):
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_connections_of_clients_are_counted(address):
+    try:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        listener = socket.create_server((address, 0), family=family)
+    except OSError:
+        pytest.skip("this machine has no IPv6")
     port = listener.getsockname()[1]
     assert client_connections(port) == 0
-    with socket.create_connection(("127.0.0.1", port)), socket.create_connection(("127.0.0.1", port)):
+    with listener, socket.create_connection((address, port)), socket.create_connection((address, port)):
         # the clients' own ends do not count
         assert client_connections(port) == 2
     assert client_connections(port) == 0
