@@ -14,7 +14,7 @@ from app import keys
 from app.keys import FRESH, USABLE, KeyCache, KeysUnavailable, parse_keys
 from tests.faults import KeyServer, body, broken, slow
 from tests.running import wait_for
-from tests.tokens import jwk
+from tests.tokens import base64url, jwk
 
 
 class Clock:
@@ -268,6 +268,7 @@ UNUSABLE = {
     "elliptic curve": {"kty": "EC", "kid": "x", "crv": "P-256", "x": "AA", "y": "AA"},
     "symmetric": {"kty": "oct", "kid": "x", "k": "AAAA"},
     "1024 bits": jwk("small", 1024),
+    "8193 bits": jwk("one", n=base64url((2**8192 + 1).to_bytes(1025))),
     "exponent 3": jwk("three", exponent=3),
     "for encryption": jwk("one", use="enc"),
     "another algorithm": jwk("one", alg="RS512"),
@@ -290,6 +291,24 @@ def test_keys_that_cannot_sign_with_rs256_are_left_out(name):
 
 def test_keys_without_use_and_algorithm_are_taken():
     assert list(parse_keys(json.dumps({"keys": [jwk("one", use=None, alg=None)]}).encode())) == ["one"]
+
+
+def test_no_more_than_twenty_keys_are_taken():
+    document = {"keys": [jwk("one", kid=f"{n}") for n in range(21)]}
+    assert list(parse_keys(json.dumps(document).encode())) == [f"{n}" for n in range(20)]
+
+
+def test_a_thread_that_cannot_be_started_is_tried_again(impatient, server, clock, monkeypatch):
+    """A container may have no more of them than its limit of processes allows."""
+    cache = KeyCache(server.url, clock)
+
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        assert seconds(pytest.raises, KeysUnavailable, cache.find, "one") < 1
+    assert cache.find("one")
 
 
 def test_a_failure_is_logged_with_its_cause_and_the_address(server, cache, caplog):
