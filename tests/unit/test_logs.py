@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import time
 import traceback
 
 import pytest
@@ -130,6 +131,18 @@ def test_the_last_that_is_printed_is_a_cause(said):
     assert said("usage: gunicorn\n[\nit cannot be\n]\n") == "it cannot be"
 
 
+def test_the_first_exception_of_the_last_seconds_is_the_cause(capsys, monkeypatch):
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    output = logs.ProgramOutput("gunicorn", "warning")
+    output.feed(b'{"level": "error", "exception": "ValueError: of a request, long ago"}\n')
+    now += logs.CAUSE_SECONDS + 1
+    assert output.cause() == "it gave no reason"
+    for text in ("what it is", "what follows from it"):
+        output.feed(json.dumps({"level": "error", "exception": f"ValueError: {text}"}).encode() + b"\n")
+    assert output.cause() == "ValueError: what it is"
+
+
 NGINX = "2026/11/22 12:00:00 [crit] 12#12: "
 CLIENT = ', client: 1.2.3.4, server: localhost, request: "GET /a?s3cr3t HTTP/1.1", host: "h"'
 FORGED = ', client: 6.6.6.6, server: localhost, request: "GET /admin '
@@ -163,6 +176,15 @@ def printed(capsys):
         return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
 
     return feed
+
+
+@pytest.mark.parametrize(
+    ("said", "level"),
+    [("emerg", "critical"), ("alert", "critical"), ("crit", "critical"), ("error", "error"), ("warn", "warning"),
+     ("notice", "info"), ("info", "info"), ("debug", "debug")],
+)  # fmt: skip
+def test_nginxs_levels_have_pythons_names(printed, said, level):
+    assert [line["level"] for line in printed(NGINX.replace("crit", said) + "worker process 12 exited")] == [level]
 
 
 @pytest.mark.parametrize("message", KEPT)
