@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from entrypoint.environment import Environment
 
-_ORIGIN = r"\*|https?://[A-Za-z0-9.:\[\]-]+"
 _URL = r"https?://[A-Za-z0-9._:\[\]-]+(/[\x21-\x7e]*)?"
 _TABLE = r"(arn:[a-z-]+:dynamodb:[a-z0-9-]+:[0-9]{12}:table/)?[A-Za-z0-9_.-]{3,255}"
 _POOL = r"[a-z]{2,4}(-[a-z]+){1,3}-[0-9]{1,2}_[A-Za-z0-9]{1,45}"
@@ -38,12 +37,7 @@ class Settings:
         environment = Environment(variables)
         return cls(
             max_body_size=environment.max_body_size(),
-            cors_origins=environment.words(
-                "CORS_ORIGINS",
-                default="*",
-                pattern=_ORIGIN,
-                allowed="* or a comma-separated list of origins such as https://example.com",
-            ),
+            cors_origins=environment.cors_origins(),
             item_store_size=environment.size("ITEM_STORE_SIZE", default="32m", low=1024**2, high=1024**4),
             # the container's run-time directory is on /dev/shm; without the container, every process tree has its own
             item_store_directory=variables.get("RUN_DIR") or tempfile.mkdtemp(prefix="items-"),
