@@ -166,6 +166,9 @@ def test_what_passes_nginx_is_not_too_long_for_gunicorn(nginx, gunicorn):
     # without the two bytes at its end
     assert int(gunicorn["limit_request_line"]) >= length - 2
     assert int(gunicorn["limit_request_field_size"]) >= length
+    ((count,),) = directive(nginx, "max_headers")
+    # and those that Nginx sets
+    assert int(gunicorn["limit_request_fields"]) >= int(count) + len(directive(nginx, "proxy_set_header"))
 
 
 def test_the_queue_and_the_threads_are_gunicorn_s(gunicorn):

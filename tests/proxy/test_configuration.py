@@ -29,6 +29,11 @@ def test_connections_are_what_files_and_memory_allow(monkeypatch, files, memory,
     assert connections(files, memory * MIB, monkeypatch) == total
 
 
+def test_no_limit_of_files_is_none(monkeypatch):
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, resource.RLIM_INFINITY))
+    assert settings.Settings.from_environment({}, Limits(1, 8192 * MIB)).nginx_connections == 16_384
+
+
 def test_memory_is_for_all_of_nginx(monkeypatch):
     assert connections(65_535, 512 * MIB, monkeypatch, cpus=4) == pytest.approx(6_553, abs=4)
     assert connections(65_535, 512 * MIB, monkeypatch, NGINX_WORKER_PROCESSES="8") == pytest.approx(6_553, abs=8)

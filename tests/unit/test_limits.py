@@ -82,6 +82,11 @@ def test_workers_follow_from_limits(cpus, mib, workers):
     assert default_workers(Limits(cpus, mib * MIB)) == workers
 
 
+@pytest.mark.parametrize(("cpus", "workers"), [(0.25, 1), (2.5, 3), (4, 4), (64, 4)])
+def test_nginx_has_a_worker_a_cpu_and_no_more_than_four(cpus, workers):
+    assert Settings.from_environment({}, Limits(cpus, 1024 * MIB)).nginx_workers == workers
+
+
 def settings(**variables):
     return Settings.from_environment(variables, Limits(2, 512 * MIB))
 
