@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
+from http.client import HTTPConnection
+from pathlib import Path
+
 import pytest
 
 from tests.proxy.raw import ask, request
@@ -144,6 +149,17 @@ def test_each_trusted_network_is(behind_a_proxy):
     assert seen(behind_a_proxy.port, *headers, source="127.0.2.77")["address"] == "1.1.1.1"
     assert seen(behind_a_proxy.port, *headers, source="127.0.1.77")["address"] == "127.0.1.77"
     assert seen(behind_a_proxy.port, *headers, source="127.0.1.77")["scheme"] == "http"
+
+
+def test_ipv6_is_served_and_trusted_as_well(shown, behind_a_proxy):
+    if not re.search(r" lo$", Path("/proc/net/if_inet6").read_text(), re.M):
+        pytest.skip("this machine has no IPv6")
+    headers = {"X-Forwarded-For": "1.1.1.1"}
+    for port, address in ((shown.port, "::1"), (behind_a_proxy.port, "1.1.1.1")):
+        connection = HTTPConnection("::1", port, timeout=10)
+        connection.request("GET", "/seen", headers=headers)
+        assert json.loads(connection.getresponse().read())["address"] == address
+        connection.close()
 
 
 @pytest.mark.parametrize("value", ["0.0.0.0/0,::/0", "10.0.0.0/8 10.0.0.0/8 10.1.0.0/16"])

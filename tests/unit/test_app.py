@@ -150,6 +150,13 @@ def test_a_stream_is_no_longer_either(app):
     assert run_wsgi_app(app, environ)[1] == "413 REQUEST ENTITY TOO LARGE"
 
 
+def test_not_every_error_of_a_body_is_listed(app):
+    """The answer to a megabyte of them would be several."""
+    answer = app.test_client().put("/item", json={f"field {n}": "" for n in range(1000)})
+    assert answer.status_code == 422
+    assert len(answer.json["errors"]) == 20
+
+
 STYLE = "/docs/swagger-ui.css"
 
 
