@@ -156,6 +156,9 @@ def test_what_is_killed_comes_back_and_no_item_is_lost(victim_container, victim)
     assert put(running) == 201
     before, count = items(running), len(running.processes())
     killed = find(running, victim)
+    if victim.endswith("master"):
+        # what a dead one leaves behind still holds the port, and goes even if it is stopped
+        os.kill(find(running, victim.replace("master", "worker"))[0], signal.SIGSTOP)
     for pid in killed:
         os.kill(pid, signal.SIGKILL)
     wait_for(

@@ -318,6 +318,16 @@ def test_nothing_is_left_after_a_stop(project):
         assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
 
 
+def test_it_starts_again_with_the_items_of_before(store_directory):
+    """A container whose run-time directory outlives it."""
+    environment = {"RUN_DIR": f"{store_directory}/run", "DRAIN_SECONDS": "0"}
+    with stack(**environment) as running:
+        address = running.api("PUT", "/item", {"title": "kept", "content": ""}).headers["Location"]
+        assert running.stop() == 0
+    with stack(**environment) as running:
+        assert running.get(address).status == 200
+
+
 def test_it_can_be_stopped_before_it_is_ready(project):
     (project / "hello.py").write_text("import threading\nthreading.Event().wait(30)\n")
     running = Stack(project, APP_MODULE="hello:app")
