@@ -21,6 +21,15 @@ PSEUDO = {
 _NO_VALUE = object()
 
 
+# what AWS's documentation says is needed to pull an image, to push one, and to write to a log group
+PULL = {"ecr:BatchCheckLayerAvailability", "ecr:GetDownloadUrlForLayer", "ecr:BatchGetImage"}
+PUSH = {
+    "ecr:BatchCheckLayerAvailability", "ecr:InitiateLayerUpload", "ecr:UploadLayerPart", "ecr:CompleteLayerUpload",
+    "ecr:BatchGetImage", "ecr:PutImage",
+}  # fmt: skip
+LOG = {"logs:CreateLogStream", "logs:PutLogEvents"}
+
+
 class _Loader(yaml.SafeLoader):
     """Reads !Ref and its like as the mappings that they abbreviate."""
 
@@ -128,6 +137,19 @@ class Stack:
         network = ipaddress.ip_network(block)
         subnets = network.subnets(new_prefix=network.max_prefixlen - int(bits))
         return [str(next(subnets)) for _ in range(int(count))]
+
+
+def allowed(stack: Stack, role: str) -> dict[str, set[str]]:
+    """The actions that the role's policy allows, by resource."""
+    (policy,) = stack.properties(role)["Policies"]
+    found: dict[str, set[str]] = {}
+    for statement in policy["PolicyDocument"]["Statement"]:
+        actions, resources = (
+            {each} if isinstance(each, str) else set(each) for each in (statement["Action"], statement["Resource"])
+        )
+        for resource in resources:
+            found[resource] = found.get(resource, set()) | actions
+    return found
 
 
 def for_moto(name: str, supported: set[str], **parameters: str) -> dict[str, Any]:

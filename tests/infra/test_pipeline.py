@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import pytest
 
-from tests.infra.template import Stack
+from tests.infra.template import LOG, PULL, PUSH, Stack, allowed
 from tests.pipeline.test_files import spec
 
 
@@ -136,11 +136,32 @@ def test_build_may_not_touch_the_service_and_the_pipeline_not_the_images(pipelin
 
 def test_pipeline_may_put_sources_into_its_bucket_as_the_source_action_does(pipeline: Stack) -> None:
     """What CodePipeline's documentation calls the least that its role needs; the upload has an ACL."""
-    (policy,) = pipeline.properties("PipelineRole")["Policies"]
-    allowed = {each["Resource"]: each["Action"] for each in policy["PolicyDocument"]["Statement"][:2]}
-    assert set(allowed["<Sources.Arn>"]) == {"s3:GetBucketAcl", "s3:GetBucketLocation", "s3:GetBucketVersioning"}
+    actions = allowed(pipeline, "PipelineRole")
+    assert actions["<Sources.Arn>"] == {"s3:GetBucketAcl", "s3:GetBucketLocation", "s3:GetBucketVersioning"}
     objects = {"s3:GetObject", "s3:GetObjectVersion", "s3:PutObject", "s3:PutObjectAcl"}
-    assert set(allowed["<Sources.Arn>/*"]) == objects
+    assert actions["<Sources.Arn>/*"] == objects
+
+
+def test_pipeline_may_start_what_its_stages_name(pipeline: Stack) -> None:
+    actions = allowed(pipeline, "PipelineRole")
+    assert actions["<Connection>"] == {"codeconnections:UseConnection", "codestar-connections:UseConnection"}
+    for name in ("Build", "Release"):
+        assert action(pipeline, name)["Configuration"]["ProjectName"] == f"<{name}>"
+        assert actions[f"<{name}.Arn>"] == {"codebuild:StartBuild", "codebuild:BatchGetBuilds"}
+
+
+@pytest.mark.parametrize(
+    ("name", "images", "deploys"),
+    [("Build", PUSH, set()), ("Release", PULL | PUSH, {"ecs:DescribeServices", "ecs:UpdateService"})],
+)
+def test_project_may_do_what_its_file_does(pipeline: Stack, name: str, images: set[str], deploys: set[str]) -> None:
+    """Read the sources, write its log, log in, push or pull, and deploy."""
+    actions = allowed(pipeline, f"{name}Role")
+    assert actions[f"<{name}Logs.Arn>"] == LOG
+    assert actions["<Sources.Arn>/*"] == {"s3:GetObject", "s3:GetObjectVersion"}
+    assert actions["*"] == {"ecr:GetAuthorizationToken"}
+    assert actions["<Images.Arn>"] == images
+    assert {each for resource in actions for each in actions[resource] if each.startswith("ecs:")} == deploys
 
 
 @pytest.mark.parametrize(

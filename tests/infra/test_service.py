@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from cfnlint.schema import PROVIDER_SCHEMA_MANAGER
 
-from tests.infra.template import REGION, Stack
+from tests.infra.template import LOG, PULL, REGION, Stack, allowed
 from tests.running import ROOT
 
 
@@ -83,7 +83,8 @@ def test_port_is_the_same_everywhere_and_needs_no_privilege(service: Stack) -> N
     assert service.properties("TargetGroup")["Port"] == port
     assert service.properties("Service")["LoadBalancers"][0]["ContainerPort"] == port
     (ingress,) = service.properties("TaskSecurityGroup")["SecurityGroupIngress"]
-    assert (ingress["FromPort"], ingress["ToPort"]) == (port, port)
+    for way in (ingress, service.properties("LoadBalancerToTasks")):
+        assert (way["IpProtocol"], way["FromPort"], way["ToPort"]) == ("tcp", port, port)
 
 
 def test_logs_are_kept_and_never_block(service: Stack) -> None:
@@ -103,6 +104,11 @@ def test_own_vpc_has_two_zones_and_a_gateway_to_dynamodb(service: Stack) -> None
     assert endpoint["VpcEndpointType"] == "Gateway"
     assert endpoint["ServiceName"] == "com.amazonaws.eu-west-1.dynamodb"
     assert endpoint["RouteTableIds"] == ["<RouteTable>"]
+    (through,) = endpoint["PolicyDocument"]["Statement"]
+    (policy,) = service.properties("TaskRole")["Policies"]
+    (role,) = policy["PolicyDocument"]["Statement"]
+    # what the role allows, the endpoint lets through
+    assert (through["Effect"], through["Action"]) == (role["Effect"], role["Action"])
 
 
 def test_given_vpc_is_used_and_none_is_made(https_service: Stack) -> None:
@@ -127,6 +133,10 @@ def test_only_the_load_balancer_reaches_the_tasks(service: Stack) -> None:
     assert nothing["CidrIp"] == "127.0.0.1/32"
     way = service.properties("LoadBalancerToTasks")
     assert way["DestinationSecurityGroupId"] == "<TaskSecurityGroup.GroupId>"
+    assert way["GroupId"] == "<LoadBalancerSecurityGroup.GroupId>"
+    assert service.properties("LoadBalancer")["SecurityGroups"] == ["<LoadBalancerSecurityGroup.GroupId>"]
+    network = service.properties("Service")["NetworkConfiguration"]["AwsvpcConfiguration"]
+    assert network["SecurityGroups"] == ["<TaskSecurityGroup.GroupId>"]
 
 
 def test_without_a_certificate_it_speaks_http(service: Stack) -> None:
@@ -188,6 +198,15 @@ def test_application_may_do_what_it_does_with_its_table(service: Stack) -> None:
     actions = {"dynamodb:" + "".join(word.capitalize() for word in call.split("_")) for call in calls}
     assert set(statement["Action"]) == actions
     assert statement["Resource"] == "<Table.Arn>"
+
+
+def test_a_task_can_be_started(service: Stack) -> None:
+    """What ECS needs for an image of ECR and for awslogs, with the log group made here."""
+    assert allowed(service, "ExecutionRole") == {
+        "*": {"ecr:GetAuthorizationToken"},
+        "arn:aws:ecr:eu-west-1:123456789012:repository/flask-crud-app": PULL,
+        "<LogGroup.Arn>": LOG,
+    }
 
 
 def test_given_table_and_pool_are_used_and_none_are_made() -> None:
@@ -254,6 +273,34 @@ def test_error_alarm_sees_what_clients_see(
     # IF has both of its values worked out, also where it divides by nothing
     assert eval(metrics["rate"].replace("/ total", "/ max(total, 1)"), known) == rate
     assert service.properties("ErrorAlarm")["Threshold"] == 5
+
+
+BALANCER = {"LoadBalancer": "<LoadBalancer.LoadBalancerFullName>"}
+TARGETS = BALANCER | {"TargetGroup": "<TargetGroup.TargetGroupFullName>"}
+TASKS = {"ClusterName": "<Cluster>", "ServiceName": "<Service.Name>"}
+MEASURED = {
+    "Error": {
+        "AWS/ApplicationELB RequestCount": BALANCER,
+        "AWS/ApplicationELB HTTPCode_Target_5XX_Count": BALANCER,
+        "AWS/ApplicationELB HTTPCode_ELB_5XX_Count": BALANCER,
+    },
+    "Latency": {"AWS/ApplicationELB TargetResponseTime": BALANCER},
+    "Unhealthy": {"AWS/ApplicationELB UnHealthyHostCount": TARGETS},
+    "Outage": {"AWS/ApplicationELB HealthyHostCount": TARGETS},
+    "Capacity": {"AWS/ECS CPUUtilization": TASKS},
+    "Throttle": {f"AWS/DynamoDB {kind}ThrottleEvents": {"TableName": "<Table>"} for kind in ("Read", "Write")},
+}
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_alarms_look_at_metrics_that_there_are(service: Stack, name: str) -> None:
+    """Of one whose name or dimensions are wrong there is never a value, and no error."""
+    alarm = service.properties(f"{name}Alarm")
+    metrics = [each["MetricStat"]["Metric"] for each in alarm.get("Metrics", []) if "MetricStat" in each] or [alarm]
+    assert MEASURED[name] == {
+        f"{metric['Namespace']} {metric['MetricName']}": {each["Name"]: each["Value"] for each in metric["Dimensions"]}
+        for metric in metrics
+    }
 
 
 def test_alarms_tell_whoever_is_named(service: Stack, https_service: Stack) -> None:
