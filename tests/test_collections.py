@@ -355,7 +355,6 @@ def test_any_origin_may_read_but_without_credentials(call):
     assert "Access-Control-Allow-Credentials" not in answer.headers
 
 
-ROUNDS = 200
 RACERS = 16
 
 

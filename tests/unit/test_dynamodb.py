@@ -165,6 +165,37 @@ def test_a_condition_checked_here_still_holds_when_the_write_happens(store, dyna
     assert (new.title, new.content) == ("new", "meanwhile")
 
 
+def test_an_item_that_others_write_all_the_time_is_given_up(store, dynamo, aws, table, monkeypatch):
+    monkeypatch.setattr("app.stores.dynamodb_attempts.LAST_RETRY", 0.3)
+    old = store.create("alice", item())
+    key = {"userId": {"S": "alice"}, "itemId": {"S": old.id}}
+
+    def is_written_after_it_was_read(handler):
+        answer = dynamo.forward(handler)
+        if dynamo.requests[-1] == "GetItem" and len(dynamo.requests) < 1000:
+            aws.dynamodb.put_item(TableName=table, Item=key | {"version": {"N": str(new_version())}})
+        handler.send(*answer)
+
+    dynamo.fault = is_written_after_it_was_read
+    with pytest.raises(StoreUnavailable, match="written to too often") as raised:
+        store.delete("alice", old.id, Condition(none_match=frozenset([1])))
+    assert raised.value.retry_after == 1
+
+
+def test_reads_ask_for_every_write_that_was_answered(store, dynamo):
+    """moto shows them unasked."""
+    asked = []
+
+    def notes_consistency(handler):
+        asked.append(json.loads(handler.body).get("ConsistentRead"))
+        dynamo.answer(handler)
+
+    dynamo.fault = notes_consistency
+    store.read("alice", item().id)
+    store.page("alice", 10, None)
+    assert asked == [True, True]
+
+
 # pages
 
 
@@ -571,7 +602,8 @@ def test_a_request_waits_for_the_client_but_not_for_ever(store, monkeypatch):
 
 # races
 
-ROUNDS, RACERS = 200, 16
+# as many rounds as it takes to see that no condition is missing: each of them shows it in the first
+ROUNDS, RACERS = 20, 16
 
 
 @pytest.mark.parametrize("path", ["/db-item", "/authenticated-item"])
