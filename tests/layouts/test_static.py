@@ -18,6 +18,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProjectStack]:
     project = make_project("html", tmp_path_factory.mktemp("site"))
     (project / "static-not.txt").write_text("secret")
     (project / "static" / "large.js").write_text("let x = 1;\n" * 1000)
+    (project / "static" / "large.svg").write_text("<g></g>\n" * 1000)
+    (project / "static" / "site.webmanifest").write_text("{}")
+    (project / "static" / "data").write_text("<h1>no page</h1>")
     (project / "static" / 'a "b".txt').write_text("c")
     with running(ProjectStack(project, APP_MODULE="web:app", STATIC_PATH=f"{project}/static/")) as site:
         yield site
@@ -28,6 +31,8 @@ TYPES = {
     "module.mjs": "text/javascript",
     "large.js": "application/javascript; charset=utf-8",
     "drawing.svg": "image/svg+xml",
+    "site.webmanifest": "application/manifest+json",
+    "data": "application/octet-stream",
 }
 
 
@@ -37,7 +42,8 @@ def test_a_browser_can_use_the_file(site: ProjectStack, name: str) -> None:
     assert (answer.status, answer.headers["Content-Type"]) == (200, TYPES[name])
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert len(answer.headers["X-Request-Id"]) == 32
-    assert "Content-Security-Policy" not in answer.headers
+    # JSON is never a page
+    assert ("Content-Security-Policy" in answer.headers) == TYPES[name].endswith("json")
 
 
 def test_browsers_ask_every_time_whether_a_file_still_holds(site: ProjectStack) -> None:
@@ -46,12 +52,13 @@ def test_browsers_ask_every_time_whether_a_file_still_holds(site: ProjectStack) 
     assert site.get("/static/style.css", **{"If-None-Match": answer.headers["ETag"]}).status == 304
 
 
-def test_text_is_compressed_for_clients_that_ask(site: ProjectStack) -> None:
-    answer = requests.get(f"{site.base}/static/large.js", headers={"Accept-Encoding": "gzip"}, stream=True, timeout=10)
+@pytest.mark.parametrize(("name", "line"), [("large.js", b"let x = 1;\n"), ("large.svg", b"<g></g>\n")])
+def test_text_is_compressed_for_clients_that_ask(site: ProjectStack, name: str, line: bytes) -> None:
+    answer = requests.get(f"{site.base}/static/{name}", headers={"Accept-Encoding": "gzip"}, stream=True, timeout=10)
     body = answer.raw.read(decode_content=False)
     assert (answer.headers["Content-Encoding"], answer.headers["Vary"]) == ("gzip", "Accept-Encoding")
     assert len(body) < 1000
-    assert gzip.decompress(body) == b"let x = 1;\n" * 1000
+    assert gzip.decompress(body) == line * 1000
 
 
 def test_what_nginx_does_not_find_is_asked_of_the_application(site: ProjectStack) -> None:

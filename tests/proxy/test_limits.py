@@ -133,3 +133,4 @@ def test_static_files_are_connections_and_no_requests_to_the_application(project
         assert_problem(ask(running.port, request("GET", "/static/large"), source="127.0.5.6"), 429)
         readers.close()
         wait_for(lambda: statuses(running.port, 20, "/static/small", "127.0.5.6") == [200] * 20)
+        assert not [message for message in running.messages() if "limiting" in message]
