@@ -145,6 +145,18 @@ def test_a_body_that_the_application_does_not_read_breaks_nothing(shown):
     assert {(answer.status, answer.body) for answer in answers} == {(401, b"no")}
 
 
+@pytest.mark.parametrize(
+    ("headers", "status"), [(["X: unread"], 401), (["X: a\x01b"], 400), (["Content-Type: a/b"] * 2, 400)]
+)
+def test_gunicorn_takes_the_whole_of_a_request_that_it_has_answered(shown, headers, status):
+    """As Nginx would find it that is still sending: it does not always get to read the answer once it cannot."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(10)
+        connection.connect(f"{shown.run_dir}/run/gunicorn.sock")
+        connection.sendall(request("PUT", "/unread", *headers, body=b"x" * 4_000_000))
+        assert connection.recv(100).startswith(b"HTTP/1.1 %d " % status)
+
+
 def test_a_worker_that_dies_with_a_request_is_a_502(project, tmp_path):
     with stack(project, APP_MODULE="shown:app") as running:
         document = assert_problem(ask(running.port, request("PUT", f"/die?file={tmp_path}/seen")), 502)
