@@ -29,7 +29,7 @@ def missing_engine() -> str | None:
 
 
 # whose tests share nothing with the others: no container of theirs, no local AWS, no image that others build
-APART = ("tests/proxy/", "tests/pipeline/")
+APART = ("tests/proxy/", "tests/pipeline/", "tests/layouts/")
 
 
 class Scheduling(LoadScopeScheduling):
