@@ -132,7 +132,9 @@ class Stack(Running):
         return descendants(self.process.pid)
 
     def log(self) -> list[dict[str, Any]]:
-        return json_lines(self.stdout.read_text()) + json_lines(self.stderr.read_text())
+        texts = (self.stdout.read_text(), self.stderr.read_text())
+        # a line that is being written is none yet
+        return [line for text in texts for line in json_lines(text[: text.rfind("\n") + 1])]
 
     def remove(self) -> None:
         if self.process.poll() is None:
