@@ -160,7 +160,8 @@ def kill(processes: list[dict], first: int, history: list[tuple[float, str]], ch
     ]
     if not candidates:
         return None
-    victim = chance.choice(candidates)
+    # in an order of their own, so that a seed stands for the same kills whatever the kernel numbers the processes
+    victim = chance.choice(sorted(candidates, key=lambda process: role(process, first)))
     with contextlib.suppress(ProcessLookupError):
         os.kill(victim["pid"], signal.SIGKILL)
     return role(victim, first)

@@ -45,7 +45,7 @@ def test_random_kills_lose_nothing(image):
     running = Container(host=True, WEB_CONCURRENCY="2")
     try:
         running.wait_ready()
-        seen, wrong = chaos.run(running, kills=10, seconds=12, seed=1)
+        seen, wrong = chaos.run(running, kills=10, seconds=12, seed=9)
         assert wrong == []
         assert sum(seen["kills"].values()) == 10
         assert len(seen["kills"]) == 4, "one of each, or choose another seed"
