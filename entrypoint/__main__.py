@@ -32,7 +32,7 @@ _RUN_PRESTART = f"""
 set -e
 go_on() {{
   cd "$0"
-  PRESTART_DONE=1 exec env --block-signal=TERM,INT,QUIT "$@"
+  PRESTART_DONE=1 exec env --block-signal={",".join(number.name for number in STOP_SIGNALS)} "$@"
 }}
 trap 'status=$?; [ $status != 0 ] || go_on "$@"; echo "{PRESTART} failed with status $status" >&2' EXIT
 . ./{PRESTART}
