@@ -48,7 +48,7 @@ def main() -> int:
         return run_command(sys.argv[1:])
     # the kernel ignores a signal to process 1 that it does not handle; the image has them wait until here
     for number in STOP_SIGNALS:
-        signal.signal(number, lambda *_: sys.exit(0))
+        signal.signal(number, lambda *_: os._exit(0))
     sys.stderr = PatientStream(2)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     try:

@@ -6,7 +6,6 @@ import argparse
 import io
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -22,6 +21,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from . import ENVIRONMENT_PATH, PORT
 from .resources import make_resources
 
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 Application = Callable[[WSGIEnvironment, StartResponse], Iterable[bytes]]
 
 
@@ -32,8 +32,8 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=PORT, help="0 takes a free one")
     parser.add_argument("--environment", metavar="FILE", help="write what the application needs here, once it is ready")
     options = parser.parse_args()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: sys.exit(0))
+    # waited for below rather than handled: a handler that raises loses its way when the second of two signals comes
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
 
     aws = LocalAws(_serialised(DomainDispatcherApplication(create_backend_app)))
     server = make_server(options.host, options.port, aws, threaded=True, request_handler=_Handler)
@@ -45,7 +45,7 @@ def main() -> None:
             file.write(aws.environment)
         os.replace(file.name, options.environment)
     print(f"the local AWS is ready at {url}", aws.environment, sep="\n", end="", flush=True)
-    threading.Event().wait()
+    signal.sigwait(STOP_SIGNALS)
 
 
 class LocalAws:

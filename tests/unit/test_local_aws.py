@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
@@ -78,3 +79,17 @@ def test_it_stops_when_it_is_told_to():
     assert time.monotonic() - began < 5
     with pytest.raises(urllib.error.URLError):
         urllib.request.urlopen(running.url, timeout=5)
+
+
+def test_it_stops_when_it_is_told_so_twice_at_once():
+    """Ctrl-C reaches it, and local/run, which tells it again."""
+    from tests.aws import start_local_aws
+
+    running = start_local_aws()
+    try:
+        # in one turn: neither has been handled when the other arrives
+        for number in (signal.SIGSTOP, signal.SIGINT, signal.SIGTERM, signal.SIGCONT):
+            running.process.send_signal(number)
+        assert running.process.wait(10) == 0
+    finally:
+        running.process.kill()
