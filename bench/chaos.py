@@ -160,8 +160,9 @@ def kill(processes: list[dict], first: int, history: list[tuple[float, str]], ch
     ]
     if not candidates:
         return None
-    # in an order of their own, so that a seed stands for the same kills whatever the kernel numbers the processes
-    victim = chance.choice(sorted(candidates, key=lambda process: role(process, first)))
+    killed = {what for _, what in history}
+    # one of each comes first, so that few kills miss none
+    victim = chance.choice([process for process in candidates if role(process, first) not in killed] or candidates)
     with contextlib.suppress(ProcessLookupError):
         os.kill(victim["pid"], signal.SIGKILL)
     return role(victim, first)

@@ -45,10 +45,10 @@ def test_random_kills_lose_nothing(image):
     running = Container(host=True, WEB_CONCURRENCY="2")
     try:
         running.wait_ready()
-        seen, wrong = chaos.run(running, kills=10, seconds=12, seed=9)
+        seen, wrong = chaos.run(running, kills=10, seconds=12, seed=1)
         assert wrong == []
         assert sum(seen["kills"].values()) == 10
-        assert len(seen["kills"]) == 4, "one of each, or choose another seed"
+        assert seen["kills"].keys() == {"gunicorn master", "gunicorn worker", "nginx master", "nginx worker"}
         assert seen["outcomes"]["201"] > 50
         assert running.stop() == 0
     finally:
