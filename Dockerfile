@@ -84,7 +84,8 @@ RUN purge() { printf '%s\n' "$@" | grep -vxF "$(printf '%s\n' $APT_PACKAGES)" \
       diffutils perl-base debconf \
  && rm -rf /etc/apt /var/lib/apt /var/cache/* /var/lib/dpkg/*-old /var/lib/dpkg/info/*.symbols /usr/share/info \
       /usr/lib/python3*/test /usr/lib/python3*/lib-dynload/_test* /usr/lib/python3*/pydoc_data \
- && find /var/log -type f -delete
+ && find /var/log -type f -delete \
+ && echo 'app:x:10001:0::/app:/usr/sbin/nologin' >>/etc/passwd
 
 # the layers of the base image would keep what is gone
 FROM scratch
@@ -95,7 +96,7 @@ COPY --from=build /app /app
 # directories that the application may write, such as "/app/instance"
 ARG WRITABLE_DIRECTORIES=""
 RUN for directory in $WRITABLE_DIRECTORIES; do mkdir -p "$directory" && chown -R 10001:0 "$directory" && chmod -R g+rwX "$directory"; done
-# any user may run the image; this one is in no other's way
+# any user may run the image; this one is in no other's way, and has a name for libraries that ask for one
 USER 10001:0
 WORKDIR /app
 ARG APP_MODULE=app.wsgi:app

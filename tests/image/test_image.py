@@ -76,6 +76,13 @@ def test_no_process_is_root(running):
     assert {tuple(line.split()[1:]) for line in users} == {("10001",) * 4}
 
 
+def test_the_user_has_a_name_and_a_home_that_it_cannot_write(running):
+    script = (
+        "import getpass, os; print(getpass.getuser(), os.path.expanduser('~'), os.access(os.environ['HOME'], os.W_OK))"
+    )
+    assert running.exec("python", "-c", script) == "app /app False"
+
+
 def test_the_socket_is_for_user_and_group(running):
     assert running.exec("stat", "-c", "%F %a", "/dev/shm/app/gunicorn.sock") == "socket 660"
 
