@@ -136,11 +136,9 @@ def kill_one(running, victim):
     killed = find(running, victim)[0]
     os.kill(killed, signal.SIGKILL)
 
-    def back():
-        now = find(running, victim)
-        return now and killed not in now and complete(running, count) and running.answers()
-
-    wait_for(back, 5, f"{victim} is back")
+    wait_for(lambda: (now := find(running, victim)) and killed not in now and running.answers(), 5, f"{victim} is back")
+    settled(running)
+    wait_for(lambda: complete(running, count), 5, "as many processes as before, and no zombie")
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +164,7 @@ def test_what_is_killed_comes_back_and_no_item_is_lost(victim_container, victim)
         2,
         f"{victim} is back",
     )
+    settled(running)
     wait_for(lambda: complete(running, count), 5, "as many processes as before, and no zombie")
     assert items(running) == before
     assert put(running) == 201
