@@ -85,8 +85,9 @@ class Environment:
         return self.words(
             "CORS_ORIGINS",
             default="*",
-            pattern=r"\*|https?://[A-Za-z0-9.:\[\]-]+",
-            allowed="* or a comma-separated list of origins such as https://example.com",
+            # as browsers send them, or none would ever match
+            pattern=r"\*|(https://(?!.*:443$)|http://(?!.*:80$))[a-z0-9.:\[\]-]+",
+            allowed="* or a comma-separated list of origins such as https://example.com, lower case, no :443 or :80",
         )
 
     def _name(self, names: tuple[str, ...]) -> str:
