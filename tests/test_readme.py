@@ -72,6 +72,13 @@ def test_without_docker_flask_runs_the_application():
         running.wait()
 
 
+def test_another_port_is_none_that_make_run_needs():
+    needed = set(re.findall(r"\$\{\w+:-(\d+)\}", (ROOT / "compose.yaml").read_text()))
+    named = re.findall(r"(?:PORT=|-p )(\d+)", next(line for line in README.splitlines() if "already allocated" in line))
+    assert len(needed) == 2
+    assert set(named) - needed == set(named)
+
+
 def rows() -> set[str]:
     """The variables that the tables of the settings name."""
     section = README.split("## Settings\n", 1)[1].split("\n## ", 1)[0]
