@@ -26,7 +26,9 @@ _FAILED = Explanation("DynamoDB failed. Try again.", 1)
 _THROTTLED = Explanation("DynamoDB takes no more requests for this table at the moment. Try again.", 1)
 _NO_TABLE = Explanation("The table does not exist in this account and Region: check TABLE_NAME and AWS_REGION.")
 _WRONG_TABLE = Explanation("The table needs the keys userId (partition) and itemId (sort), both S: check TABLE_NAME.")
-_DENIED = Explanation("The application's AWS identity may not use the table: give it the rights that the README lists.")
+_DENIED = Explanation(
+    "The application's AWS identity may not use the table: give it the rights that docs/decisions.md lists."
+)
 _NO_CREDENTIALS = Explanation("There are no AWS credentials: give the task a role, or set AWS_PROFILE.", 5, True)
 _BAD_CREDENTIALS = Explanation("AWS does not accept the application's credentials: renew them.", 5, True)
 _NO_REGION = Explanation("The AWS Region is not known: set AWS_REGION.", None, True)

@@ -21,6 +21,7 @@ from app.settings import Settings
 from app.stores import Condition, ConditionFailed, Item, NotFound, StoreTimeout, StoreUnavailable, new_version
 from app.stores.dynamodb import DynamoStore
 from app.stores.dynamodb_client import DynamoClient
+from app.stores.dynamodb_errors import explain
 from entrypoint.settings import THREADS
 from tests.api import app_api
 from tests.faults import FaultyDynamo, FaultyServer, answer_cut, answer_late, answer_lost, body, broken, error, slow
@@ -308,6 +309,14 @@ FAILURES = {
     "connection broken": (broken, 503, "1", "broke"),
     "answer cut short": (answer_cut, 503, "1", "broke"),
 }
+
+
+def test_the_rights_are_where_it_says_they_are():
+    denied = RuntimeError()
+    denied.response = {"Error": {"Code": "AccessDeniedException"}}
+    (document,) = re.findall(r"rights that (\S+) lists", explain(denied).message)
+    assert '"dynamodb:GetItem"' in (ROOT / document).read_text()
+
 
 OUTCOME_UNKNOWN = {"internal error", "unavailable", "a proxy's page", "connection broken", "answer cut short"}
 
