@@ -77,8 +77,8 @@ class Settings:
             run_dir=environment.text(
                 "RUN_DIR",
                 default="/dev/shm/app",
-                pattern=r"/[\w./-]{1,80}",
-                allowed="an absolute path of 80 characters",
+                pattern=r"/[\w./-]{1,79}",
+                allowed="an absolute path of at most 80 letters, digits and _ . / -",
             ),
             workers=workers,
             workers_reason=reason,
@@ -96,7 +96,9 @@ class Settings:
                 "STATIC_URL", default="/static", pattern=r"/[\w./-]*[\w-]", allowed="a path such as /static"
             ),
             static_path=environment.text(
-                "STATIC_PATH", pattern=r"/[\w./-]+", allowed="the absolute path of a directory, such as /app/static"
+                "STATIC_PATH",
+                pattern=r"/[\w./-]+",
+                allowed="the absolute path of a directory, such as /app/static, of letters, digits and _ . / -",
             ),
         )
 

@@ -111,6 +111,19 @@ def test_a_value_that_cannot_be_used_is_named(name, value):
     assert "\n" not in message
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("RUN_DIR", "/dev/shm/a b", "letters, digits"),
+        ("RUN_DIR", "/" + "x" * 80, "at most 80 letters"),
+        ("STATIC_PATH", "/app/a b", "letters, digits"),
+    ],
+)
+def test_what_is_allowed_tells_what_is_wrong_with_a_path(name, value, allowed):
+    with pytest.raises(SettingError, match=f"allowed: .*{allowed}"):
+        settings(**{name: value})
+
+
 @pytest.mark.parametrize("name", sorted({name for name, _ in UNUSABLE}))
 def test_an_empty_value_is_none(name):
     assert settings(**{name: ""}) == settings(**{name: "  "}) == settings()
