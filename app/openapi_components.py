@@ -132,7 +132,8 @@ def _headers() -> Json:
 
 def _problem(status: int) -> Json:
     title, detail = PROBLEMS[status]
-    headers = {401: ["WWW-Authenticate"], 403: ["WWW-Authenticate"], 429: ["Retry-After"], 503: ["Retry-After"]}
+    challenge, wait = ["WWW-Authenticate"], ["Retry-After"]
+    headers = {401: challenge, 403: challenge, 429: wait, 502: wait, 503: wait}
     example: Json = {"type": "about:blank", "title": title, "status": status, "detail": detail}
     example["request_id"] = "0123456789abcdef" * 2
     if status == 422:

@@ -12,6 +12,7 @@ from openapi_spec_validator import validate
 from app.openapi import describe
 from app.openapi_components import PROBLEMS
 from app.payload import CONTENT_LENGTH, PAGE_MAXIMUM, TITLE_LENGTH
+from tests.running import ROOT
 
 COLLECTIONS = ("/item", "/db-item", "/authenticated-item")
 METHODS = {"get", "put", "post", "delete"}
@@ -79,6 +80,17 @@ def test_only_authenticated_item_asks_for_a_token():
         else:
             assert "security" not in operation
             assert "401" not in operation["responses"]
+
+
+def test_clients_are_told_to_wait_where_nginx_tells_them_to():
+    titles = (ROOT / "nginx/error-titles.conf").read_text()
+    (told,) = re.findall(r"map \$status \$error_retry_after \{(.*?)\}", titles, re.S)
+    described = {
+        status
+        for status in PROBLEMS
+        if "Retry-After" in DESCRIPTION["components"]["responses"][f"Problem{status}"]["headers"]
+    }
+    assert described == {int(status) for status in re.findall(r"(\d{3}) 1;", told)}
 
 
 def test_every_error_is_a_problem_document():
