@@ -63,6 +63,14 @@ def test_the_readme_copies_the_same_files() -> None:
     assert set(re.findall(r'"\$TEMPLATE"/([\w.]+)', blocks("sh")[0])) == set(CONTAINER_FILES)
 
 
+def test_it_names_all_that_a_longer_answer_needs() -> None:
+    """A watch that is more impatient than Nginx takes one that waits for the application for one that hangs."""
+    named = re.findall(r"`(\w+)`\s+in\s+`([\w./]+)`", DOCUMENT)
+    assert [name for name, _ in named] == ["proxy_read_timeout", "timeout", "ANSWER_SECONDS"]
+    for name, path in named:
+        assert re.search(rf"^{name}\b", (ROOT / path).read_text(), re.M), path
+
+
 def test_it_takes_three_minutes_to_read() -> None:
     """The steps: 200 words a minute."""
     assert len(DOCUMENT.split("\n## ", 1)[0].split()) < 600
