@@ -30,7 +30,7 @@ set size in MiB, and the kernel's TCP buffers of the whole machine, both ends.
 
 """
 TAIL = """
-Without `/db-item` the p99 is 3 to 4 ms, of which what an attack adds, up to four milliseconds, is a larger part.
+Without `/db-item` the p99 is lower, and what an attack adds is a larger part of it.
 
 `read` asks for the largest item in ASCII, 66 kB, which the kernel takes off Nginx's hands. A longer answer waits in Nginx (24 KiB)
 and in a file, and Nginx ends a connection on which nothing of it could be written for 10 s. The numbers behind the bounds are in `nginx/time-limits.conf`, `nginx/size-limits.conf` and
