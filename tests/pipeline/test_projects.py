@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,6 +78,9 @@ def test_plain_flask_project_with_the_container_files_is_built_and_answers(
         source = ROOT / name
         ignore = shutil.ignore_patterns("__pycache__")
         shutil.copytree(source, project / name, ignore=ignore) if source.is_dir() else shutil.copy(source, project)
+    # as the README says, since build.yml passes no argument
+    dockerfile = project / "Dockerfile"
+    dockerfile.write_text(re.sub(r"(?m)^ARG APP_MODULE=.*$", "ARG APP_MODULE=shop:shop", dockerfile.read_text()))
     (project / "shop.py").write_text(APPLICATION)
     (project / "requirements.txt").write_text("Flask\n")
     codebuild.directory = project
@@ -84,5 +88,5 @@ def test_plain_flask_project_with_the_container_files_is_built_and_answers(
     assert build.succeeded, build.output
 
     pull(codebuild, pulled)
-    with container(image=pulled, APP_MODULE="shop:shop") as running:
+    with container(image=pulled) as running:
         assert running.get("/ping").body == b"pong from the shop"
