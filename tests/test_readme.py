@@ -111,3 +111,25 @@ def test_nothing_but_the_documented_files_is_at_the_root():
     root = {path.split("/")[0] for path in tracked.splitlines()}
     tools = {"README.md", "LICENSE", "Makefile", "pyproject.toml", "requirements-dev.txt"}
     assert {name for name in root if not name.startswith(".")} - tools <= named
+
+
+def test_its_figures_are_those_of_their_pages():
+    attacks, figures = ((ROOT / "docs" / name).read_text() for name in ("attacks.md", "figures.md"))
+    table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in attacks.splitlines() if line.startswith("| ")]
+
+    def good(target):
+        """How many good requests there were, how many failed, and how many times as long as before the p99 was."""
+        rows = [row for row in table if row[0] == target]
+        requests, failed = (sum(int(row[column].replace(",", "")) for row in rows) for column in (3, 4))
+        return requests, failed, [float(times) for row in rows for times in re.findall(r"\(([\d.]+)×\)", row[6])]
+
+    requests, failed, times = good("this image")
+    bare_requests, bare_failed, _ = good("bare Gunicorn")
+    assert (failed, bare_failed) == (0, bare_requests)
+    assert f"all {requests:,} other requests answered in six attacks" in README
+    assert f"p99 {min(times):.1f} to {max(times):.1f} times" in README
+    assert f"none of {bare_requests:,} |" in README
+    served = re.findall(r"^\| served at twice the capacity, `GET (/[a-z-]+)/.*?\| ([\d.]+)×", figures, re.M)
+    assert "{1} (`{0}`) and {3} (`{2}`)".format(*served[0], *served[1]) in README
+    (replacements,) = re.findall(r"^\| replacements \| (\d+) \|\n\| requests \| ([\d,]+) \|", figures, re.M)
+    assert "{} deployments under load, behind a balancer | {} requests, none failed".format(*replacements) in README
