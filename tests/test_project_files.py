@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 import yaml
 
 from tests.running import ROOT
 
-# the README's are in test_readme.py
-DOCUMENTS = [path for path in (*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md")) if path.name != "README.md"]
+DOCUMENTS = [*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md")]
+
+
+def anchors(path: Path) -> set[str]:
+    """Of the headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", path.read_text(), flags=re.S), re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_links_lead_somewhere(path):
-    for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", path.read_text()):
-        assert (path.parent / link).exists(), link
+    for link in re.findall(r"\]\((?!https?:)([^)]+)\)", path.read_text()):
+        file, _, heading = link.partition("#")
+        target = path.parent / file if file else path
+        assert target.exists(), link
+        assert not heading or heading in anchors(target), link
 
 
 def test_the_workflow_runs_what_contributors_run():
