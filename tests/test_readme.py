@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from app.settings import Settings
+from entrypoint.limits import MIB, Limits
 from entrypoint.settings import Settings as ContainerSettings
 from tests.api import http_api
 from tests.running import ROOT, docker, wait_for
@@ -97,7 +98,24 @@ def test_every_setting_has_a_row():
     internal = {"PATH", "PRESTART_DONE"}
     also = {"LISTEN_PORT", "NGINX_MAX_UPLOAD"}
     assert read - internal - rows() - also == set()
-    assert Settings and ContainerSettings
+
+
+def settings(**variables: str) -> tuple[ContainerSettings, Settings]:
+    directory = {"RUN_DIR": "/dev/shm/app"}
+    return (
+        ContainerSettings.from_environment(variables, Limits(2, 512 * MIB)),
+        Settings.from_environment(directory | variables),
+    )
+
+
+def test_the_defaults_are_those_of_the_code():
+    section = README.split("## Settings\n", 1)[1].split("\n## ", 1)[0]
+    for names, defaults in re.findall(r"^\| (`[A-Z].*?) \| (\S.*?) \|", section, re.M):
+        for name, default in zip(names.split(", "), defaults.split(", "), strict=False):
+            value = re.fullmatch(r"`?([^\s`]+)`?(?: \(off\))?", default)
+            if value and value[1] != "none":
+                same = {name.strip("`"): value[1]}
+                assert settings(**same) == settings(), same
 
 
 def test_nothing_but_the_documented_files_is_at_the_root():
