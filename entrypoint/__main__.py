@@ -73,7 +73,7 @@ def main() -> int:
         "info",
         "entrypoint",
         f"port {settings.port}, {settings.workers} workers: {settings.workers_reason}; {settings.nginx_workers} Nginx "
-        f"workers with {settings.nginx_connections} connections each; {settings.max_waiting} requests at a time",
+        f"workers, each with {settings.nginx_connections} connections and {settings.max_waiting} requests at a time",
     )
     from .supervise import run
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import signal
 import stat
 import threading
@@ -34,6 +35,12 @@ def listening_inodes() -> set[str]:
 def listens(pid: int) -> bool:
     sockets = [os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir() if path.is_symlink()]
     return any(f"socket:[{inode}]" in sockets for inode in listening_inodes())
+
+
+def test_the_first_line_says_what_each_nginx_worker_takes(running_stack):
+    upstreams = (running_stack.run_dir / "run/nginx/upstream.conf").read_text()
+    (most,) = set(re.findall(r"max_conns=(\d+)", upstreams))
+    assert re.search(rf"each with \d+ connections and {most} requests at a time$", running_stack.messages()[0])
 
 
 def test_nginx_is_the_only_one_that_listens_on_a_port(running_stack):
