@@ -182,6 +182,14 @@ def test_the_time_that_an_error_names_is_the_time_that_was_waited(nginx):
     assert int(named) == seconds(nginx, "proxy_read_timeout")
 
 
+def test_the_sizes_that_an_error_names_are_the_limits(nginx):
+    ((number, size),) = directive(nginx, "large_client_header_buffers")
+    ((count,),) = directive(nginx, "max_headers")
+    length = int(size.removesuffix("k"))
+    (detail,) = re.findall(r'431 "(A header field .*)"', nginx)
+    assert re.findall(r"\d+", detail) == [str(length), str(int(number) * length), count]
+
+
 def test_ecs_checks_health_as_the_image_does(task):
     pattern = r"HEALTHCHECK --interval=(\d+)s --timeout=(\d+)s --start-period=(\d+)s --retries=(\d+) CMD \[(.*)\]"
     *numbers, command = re.search(pattern, (ROOT / "Dockerfile").read_text()).groups()
