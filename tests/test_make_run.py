@@ -63,3 +63,14 @@ def test_make_run_serves_all_three_collections_without_an_aws_account(engine, tm
         running.wait(60)
         if engine == "with":
             subprocess.run(["docker", "compose", "down"], cwd=ROOT, env=environment, capture_output=True, timeout=120)
+
+
+def test_an_engine_without_compose_is_of_no_use(tmp_path):
+    for name, script in {"docker": '[ "$1" = info ]', "make": "exit 3"}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(["local/run"], cwd=ROOT, env=environment, capture_output=True, text=True)
+    # what would install the tools was called
+    assert done.returncode == 3
+    assert done.stderr.startswith("Docker has no compose plugin: running as processes of this machine")
