@@ -395,7 +395,8 @@ def test_a_stop_waits_for_the_clients_that_are_still_connected(project):
 
         assert ask("/ping") == (200, b"pong")
         running.process.send_signal(signal.SIGTERM)
-        wait_for(lambda: ask("/ping")[0] == 503)
+        _, said = wait_for(lambda: (answer := ask("/ping"))[0] == 503 and answer)
+        assert b"about to stop" in said
         assert client.sock, "the connection was kept"
         # the same connection, and new ones, serve on
         assert ask("/wait") == (200, b"waited")
