@@ -180,6 +180,31 @@ def test_failure_before_the_pipe_of_the_build_phase_ends_it(codebuild: CodeBuild
     assert service.untouched
 
 
+@pytest.mark.parametrize(
+    ("said", "ends"),
+    [
+        # of an engine that keeps images as containerd does; what the other kind says, the first release above shows
+        ('failed to resolve reference "{url}": {url}: not found', False),
+        ('failed to pull and unpack image "{url}": failed to copy: layer: not found', True),
+        ('Get "https://registry/v2/": net/http: TLS handshake timeout', True),
+    ],
+    ids=["no such tag", "no such layer", "time-out"],
+)
+def test_only_a_missing_tag_means_that_nothing_was_released(
+    codebuild: CodeBuild, aws_server: Aws, said: str, ends: bool
+) -> None:
+    """After any other failure to pull, a rollback would have no image to give the tag back to."""
+    service = Service(codebuild, aws_server, aws.becomes_steady)
+    message = said.format(url=codebuild.url("prod"))
+    codebuild.replace_program(
+        "docker", f"""[[ $* == "pull "*:prod ]] && {{ echo '{message}' >&2; exit 1; }}; exec $REAL "$@" """
+    )
+    release = service.release()
+    assert message in release.output
+    assert release.failed_phase == ("pre_build" if ends else None)
+    assert service.untouched == ends
+
+
 def test_failed_pull_ends_it(codebuild: CodeBuild, aws_server: Aws) -> None:
     service = Service(codebuild, aws_server, aws.becomes_steady)
     release = service.release(PREVIOUS_STAGE_NAME="never-built")
