@@ -67,6 +67,12 @@ def test_ecs_waits_longer_than_a_stop_takes_and_no_longer_than_fargate_allows(ru
     assert stop < rungs["ecs stop"] <= 120
 
 
+def test_release_gives_up_before_codebuild_does(pipeline: Stack) -> None:
+    """It says why, and gives the tag back; five minutes are for the images."""
+    waits = int(re.search(r"SECONDS \+ \$\{RELEASE_TIMEOUT:-(\d+)\}", (ROOT / "release.yml").read_text())[1])
+    assert waits + 300 <= 60 * pipeline.properties("Release")["TimeoutInMinutes"]
+
+
 def test_health_check_is_the_image_s_own(service: Stack) -> None:
     (container,) = service.properties("TaskDefinition")["ContainerDefinitions"]
     check = container["HealthCheck"]

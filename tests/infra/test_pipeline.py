@@ -84,13 +84,21 @@ def test_commit_tags_are_immutable_and_stage_tags_move(pipeline: Stack) -> None:
     ]
 
 
-def test_images_are_scanned_and_kept(pipeline: Stack) -> None:
+def test_images_are_scanned(pipeline: Stack) -> None:
     assert pipeline.properties("Images")["ImageScanningConfiguration"] == {"ScanOnPush": True}
-    assert pipeline.resources["Images"]["UpdateReplacePolicy"] == "Retain"
+
+
+@pytest.mark.parametrize("name", ["Images", "Sources"])
+def test_images_and_sources_are_kept(pipeline: Stack, name: str) -> None:
+    """But those of a creation that failed, which would be in the way of the next."""
+    assert pipeline.resources[name]["DeletionPolicy"] == "RetainExceptOnCreate"
+    assert pipeline.resources[name]["UpdateReplacePolicy"] == "Retain"
 
 
 @pytest.mark.parametrize(("name", "file"), [("Build", "build.yml"), ("Release", "release.yml")])
 def test_project_runs_the_file_with_what_it_needs(pipeline: Stack, name: str, file: str) -> None:
+    # as infra/deploy calls it
+    assert project(pipeline, name)["Name"] == f"flask-crud-app-{name.lower()}"
     assert project(pipeline, name)["Source"] == {"Type": "CODEPIPELINE", "BuildSpec": file}
     assert project(pipeline, name)["Environment"]["PrivilegedMode"] is True
     given = variables(pipeline, name)
@@ -118,6 +126,7 @@ def test_release_takes_what_the_same_execution_built(pipeline: Stack) -> None:
 
 def test_release_goes_to_the_service_of_the_other_stack(pipeline: Stack, service: Stack) -> None:
     given = variables(pipeline, "Release")
+    assert variables(pipeline, "Build").items() <= given.items()
     assert given["SERVICE_NAME"] == service.properties("Service")["ServiceName"]
     assert given["CLUSTER_ARN"].endswith(f":cluster/{service.properties('Cluster')['ClusterName']}")
     image = service.properties("TaskDefinition")["ContainerDefinitions"][0]["Image"]
@@ -136,6 +145,8 @@ def test_build_may_not_touch_the_service_and_the_pipeline_not_the_images(pipelin
 
 def test_pipeline_may_put_sources_into_its_bucket_as_the_source_action_does(pipeline: Stack) -> None:
     """What CodePipeline's documentation calls the least that its role needs; the upload has an ACL."""
+    assert pipeline.properties("Pipeline")["RoleArn"] == "<PipelineRole.Arn>"
+    assert pipeline.properties("Pipeline")["ArtifactStore"] == {"Type": "S3", "Location": "<Sources>"}
     actions = allowed(pipeline, "PipelineRole")
     assert actions["<Sources.Arn>"] == {"s3:GetBucketAcl", "s3:GetBucketLocation", "s3:GetBucketVersioning"}
     objects = {"s3:GetObject", "s3:GetObjectVersion", "s3:PutObject", "s3:PutObjectAcl"}
@@ -148,20 +159,29 @@ def test_pipeline_may_start_what_its_stages_name(pipeline: Stack) -> None:
     for name in ("Build", "Release"):
         assert action(pipeline, name)["Configuration"]["ProjectName"] == f"<{name}>"
         assert actions[f"<{name}.Arn>"] == {"codebuild:StartBuild", "codebuild:BatchGetBuilds"}
+    assert actions.keys() == {"<Sources.Arn>", "<Sources.Arn>/*", "<Connection>", "<Build.Arn>", "<Release.Arn>"}
+
+
+SERVICE = "arn:aws:ecs:eu-west-1:123456789012:service/flask-crud-app-prod/flask-crud-app"
 
 
 @pytest.mark.parametrize(
-    ("name", "images", "deploys"),
-    [("Build", PUSH, set()), ("Release", PULL | PUSH, {"ecs:DescribeServices", "ecs:UpdateService"})],
+    ("name", "may"),
+    [
+        # the first image is built from the bucket itself
+        ("Build", {"<Images.Arn>": PUSH, "<Sources.Arn>": {"s3:GetBucketAcl", "s3:GetBucketLocation"}}),
+        ("Release", {"<Images.Arn>": PULL | PUSH, SERVICE: {"ecs:DescribeServices", "ecs:UpdateService"}}),
+    ],
 )
-def test_project_may_do_what_its_file_does(pipeline: Stack, name: str, images: set[str], deploys: set[str]) -> None:
-    """Read the sources, write its log, log in, push or pull, and deploy."""
-    actions = allowed(pipeline, f"{name}Role")
-    assert actions[f"<{name}Logs.Arn>"] == LOG
-    assert actions["<Sources.Arn>/*"] == {"s3:GetObject", "s3:GetObjectVersion"}
-    assert actions["*"] == {"ecr:GetAuthorizationToken"}
-    assert actions["<Images.Arn>"] == images
-    assert {each for resource in actions for each in actions[resource] if each.startswith("ecs:")} == deploys
+def test_project_may_do_what_its_file_does(pipeline: Stack, name: str, may: dict[str, set[str]]) -> None:
+    """Read the sources, write its log, log in, push or pull, and deploy; nothing else."""
+    assert project(pipeline, name)["ServiceRole"] == f"<{name}Role.Arn>"
+    assert project(pipeline, name)["LogsConfig"]["CloudWatchLogs"]["GroupName"] == f"<{name}Logs>"
+    assert allowed(pipeline, f"{name}Role") == may | {
+        f"<{name}Logs.Arn>": LOG,
+        "<Sources.Arn>/*": {"s3:GetObject", "s3:GetObjectVersion"},
+        "*": {"ecr:GetAuthorizationToken"},
+    }
 
 
 @pytest.mark.parametrize(
@@ -188,6 +208,13 @@ def test_pipeline_is_of_the_second_kind(pipeline: Stack) -> None:
     properties = pipeline.properties("Pipeline")
     assert properties["PipelineType"] == "V2"
     assert [stage["Name"] for stage in properties["Stages"]] == ["Source", "Build", "Release"]
+    # two releases at a time would each take the other's image for the one before
+    assert properties["ExecutionMode"] == "SUPERSEDED"
+
+
+def test_pipeline_follows_the_branch(pipeline: Stack) -> None:
+    configuration = action(pipeline, "Source")["Configuration"]
+    assert (configuration["FullRepositoryId"], configuration["BranchName"]) == ("owner/name", "main")
 
 
 def test_given_connection_is_used_and_none_is_made(pipeline: Stack) -> None:
@@ -200,13 +227,25 @@ def test_given_connection_is_used_and_none_is_made(pipeline: Stack) -> None:
 @pytest.mark.parametrize(("architecture", "machine"), [("X86_64", "LINUX_CONTAINER"), ("ARM64", "ARM_CONTAINER")])
 def test_image_is_built_on_the_processor_that_runs_it(architecture: str, machine: str) -> None:
     for name in ("Build", "Release"):
-        built = Stack("pipeline", Repository="owner/name", Architecture=architecture)
-        assert project(built, name)["Environment"]["Type"] == machine
+        built = project(Stack("pipeline", Repository="owner/name", Architecture=architecture), name)["Environment"]
+        assert built["Type"] == machine
+        assert ("aarch64" in built["Image"], "x86_64" in built["Image"]) == (machine[0] == "A", machine[0] == "L")
     runs = Stack("service", Architecture=architecture).properties("TaskDefinition")
     assert runs["RuntimePlatform"]["CpuArchitecture"] == architecture
 
 
 def test_sources_are_private_and_travel_encrypted(pipeline: Stack) -> None:
-    assert set(pipeline.properties("Sources")["PublicAccessBlockConfiguration"].values()) == {True}
+    block = pipeline.properties("Sources")["PublicAccessBlockConfiguration"]
+    assert block.keys() == {"BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets"}
+    assert set(block.values()) == {True}
     (statement,) = pipeline.properties("SourcesPolicy")["PolicyDocument"]["Statement"]
     assert (statement["Effect"], statement["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
+    assert (statement["Principal"], statement["Action"]) == ("*", "s3:*")
+    assert statement["Resource"] == ["<Sources.Arn>", "<Sources.Arn>/*"]
+
+
+def test_sources_go_after_a_month(pipeline: Stack) -> None:
+    (rule,) = pipeline.properties("Sources")["LifecycleConfiguration"]["Rules"]
+    assert (rule["Status"], rule["ExpirationInDays"]) == ("Enabled", 30)
+    # what has expired is an earlier version of nothing for a day, and then gone
+    assert rule["NoncurrentVersionExpiration"] == {"NoncurrentDays": 1}

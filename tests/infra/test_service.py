@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from typing import Any
 
@@ -23,6 +24,11 @@ def environment(stack: Stack) -> dict[str, str]:
 
 def attributes(properties: dict, key: str) -> dict[str, str]:
     return {attribute["Key"]: attribute["Value"] for attribute in properties[key]}
+
+
+def ways(rules: list[dict]) -> list[tuple]:
+    """What rules of a security group let through: protocol, ports, addresses."""
+    return [(rule["IpProtocol"], rule["FromPort"], rule["ToPort"], rule["CidrIp"]) for rule in rules]
 
 
 def test_runs_the_stage_s_image_and_one_image_a_deployment(service: Stack) -> None:
@@ -58,7 +64,7 @@ def test_container_has_no_privileges(service: Stack) -> None:
     parameters = definition["LinuxParameters"]
     assert parameters["Capabilities"] == {"Drop": ["ALL"]}
     (tmpfs,) = parameters["Tmpfs"]
-    assert tmpfs["ContainerPath"] == "/tmp"
+    assert (tmpfs["ContainerPath"], tmpfs["MountOptions"]) == ("/tmp", ["noexec", "nosuid", "nodev"])
     # Fargate takes none of these
     assert not parameters.keys() & {"Devices", "SharedMemorySize", "MaxSwap", "Swappiness"}
     assert not definition.keys() & {"Privileged", "DockerSecurityOptions", "ExtraHosts", "Links"}
@@ -81,7 +87,11 @@ def test_port_is_the_same_everywhere_and_needs_no_privilege(service: Stack) -> N
     assert int(port) >= 1024
     assert container(service)["PortMappings"] == [{"ContainerPort": port, "Protocol": "tcp"}]
     assert service.properties("TargetGroup")["Port"] == port
-    assert service.properties("Service")["LoadBalancers"][0]["ContainerPort"] == port
+    assert service.properties("Service")["LoadBalancers"] == [
+        {"ContainerName": container(service)["Name"], "ContainerPort": port, "TargetGroupArn": "<TargetGroup>"}
+    ]
+    lowest = service.template["Parameters"]["ContainerPort"]["MinValue"]
+    assert lowest == 1024
     (ingress,) = service.properties("TaskSecurityGroup")["SecurityGroupIngress"]
     for way in (ingress, service.properties("LoadBalancerToTasks")):
         assert (way["IpProtocol"], way["FromPort"], way["ToPort"]) == ("tcp", port, port)
@@ -92,6 +102,26 @@ def test_logs_are_kept_and_never_block(service: Stack) -> None:
     assert configuration["LogDriver"] == "awslogs"
     assert configuration["Options"]["awslogs-group"] == "<LogGroup>"
     assert configuration["Options"]["mode"] == "non-blocking"
+
+
+def test_service_runs_its_task_on_fargate_in_its_cluster(service: Stack) -> None:
+    properties = service.properties("Service")
+    assert (properties["Cluster"], properties["TaskDefinition"]) == ("<Cluster>", "<TaskDefinition>")
+    assert properties["LaunchType"] == "FARGATE"
+
+
+def test_tasks_of_the_own_vpc_and_clients_reach_each_other_through_the_internet(service: Stack) -> None:
+    network = service.properties("Service")["NetworkConfiguration"]["AwsvpcConfiguration"]
+    assert network["AssignPublicIp"] == "ENABLED"
+    balancer = service.properties("LoadBalancer")
+    assert balancer["Scheme"] == "internet-facing"
+    assert network["Subnets"] == balancer["Subnets"] == ["<SubnetA>", "<SubnetB>"]
+    route = service.properties("DefaultRoute")
+    assert (route["DestinationCidrBlock"], route["GatewayId"]) == ("0.0.0.0/0", "<InternetGateway>")
+    routed = service.of_type("AWS::EC2::SubnetRouteTableAssociation").values()
+    assert [(each["SubnetId"], each["RouteTableId"]) for each in routed] == [
+        ("<SubnetA>", "<RouteTable>"), ("<SubnetB>", "<RouteTable>"),
+    ]  # fmt: skip
 
 
 def test_own_vpc_has_two_zones_and_a_gateway_to_dynamodb(service: Stack) -> None:
@@ -122,15 +152,52 @@ def test_given_vpc_is_used_and_none_is_made(https_service: Stack) -> None:
         assert https_service.properties(name)["VpcId"] == "vpc-11111111"
 
 
+@pytest.mark.parametrize(
+    ("given", "missing"), [("LoadBalancerSubnets", "TaskSubnets"), ("TaskSubnets", "LoadBalancerSubnets")]
+)
+def test_given_vpc_without_its_subnets_is_refused(given: str, missing: str) -> None:
+    half = Stack("service", VpcId="vpc-11111111", **{given: "subnet-11111111"})
+    rule = half.template["Rules"]["GivenVpcHasSubnets"]
+    refused = [each["AssertDescription"] for each in rule["Assertions"] if not half.value(each["Assert"])]
+    assert half.value(rule["RuleCondition"])
+    assert refused == [f"With VpcId, {missing} are needed as well"]
+    assert not Stack("service").value(rule["RuleCondition"])
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value", "allowed"),
+    [
+        ("VpcCidr", "10.0.0.0/16", True),
+        ("VpcCidr", "172.31.0.0/28", True),
+        # "trust everybody", for the container
+        ("VpcCidr", "0.0.0.0/0", False),
+        ("VpcCidr", "10.0.0.0/8", False),
+        ("TableName", "", True),
+        ("TableName", "flask-crud-app-prod-Table-1A2B3C", True),
+        # every table of the account, for the task's role
+        ("TableName", "*", False),
+        ("TableName", "table/index", False),
+        ("UserPoolId", "", True),
+        ("UserPoolId", "eu-west-1_Ab1Cd2Ef3", True),
+        ("UserPoolId", "eu-west-1", False),
+    ],
+)
+def test_parameters_that_decide_on_rights_are_checked(
+    service: Stack, parameter: str, value: str, allowed: bool
+) -> None:
+    assert bool(re.fullmatch(service.template["Parameters"][parameter]["AllowedPattern"], value)) == allowed
+
+
 def test_only_the_load_balancer_reaches_the_tasks(service: Stack) -> None:
     tasks = service.properties("TaskSecurityGroup")
     (ingress,) = tasks["SecurityGroupIngress"]
     assert ingress["SourceSecurityGroupId"] == "<LoadBalancerSecurityGroup.GroupId>"
     assert "CidrIp" not in ingress
-    assert [(rule["FromPort"], rule["ToPort"]) for rule in tasks["SecurityGroupEgress"]] == [(443, 443)]
+    assert ways(tasks["SecurityGroupEgress"]) == [("tcp", 443, 443, "0.0.0.0/0")]
     # the load balancer itself talks to nobody else
-    (nothing,) = service.properties("LoadBalancerSecurityGroup")["SecurityGroupEgress"]
-    assert nothing["CidrIp"] == "127.0.0.1/32"
+    assert ways(service.properties("LoadBalancerSecurityGroup")["SecurityGroupEgress"]) == [
+        ("icmp", -1, -1, "127.0.0.1/32")
+    ]
     way = service.properties("LoadBalancerToTasks")
     assert way["DestinationSecurityGroupId"] == "<TaskSecurityGroup.GroupId>"
     assert way["GroupId"] == "<LoadBalancerSecurityGroup.GroupId>"
@@ -143,8 +210,8 @@ def test_without_a_certificate_it_speaks_http(service: Stack) -> None:
     (listener,) = service.of_type("AWS::ElasticLoadBalancingV2::Listener").values()
     assert (listener["Port"], listener["Protocol"]) == (80, "HTTP")
     assert listener["DefaultActions"] == [{"Type": "forward", "TargetGroupArn": "<TargetGroup>"}]
-    (ingress,) = service.properties("LoadBalancerSecurityGroup")["SecurityGroupIngress"]
-    assert ingress["FromPort"] == 80
+    ingress = service.properties("LoadBalancerSecurityGroup")["SecurityGroupIngress"]
+    assert ways(ingress) == [("tcp", 80, 80, "0.0.0.0/0")]
 
 
 def test_with_a_certificate_it_speaks_https_and_redirects_http(https_service: Stack) -> None:
@@ -155,8 +222,9 @@ def test_with_a_certificate_it_speaks_https_and_redirects_http(https_service: St
     assert (listener["Port"], listener["Protocol"]) == (443, "HTTPS")
     assert listener["Certificates"] == [{"CertificateArn": "arn:aws:acm:eu-west-1:123456789012:certificate/1"}]
     assert "TLS13" in listener["SslPolicy"]
-    ports = [rule["FromPort"] for rule in https_service.properties("LoadBalancerSecurityGroup")["SecurityGroupIngress"]]
-    assert ports == [80, 443]
+    assert listener["DefaultActions"] == [{"Type": "forward", "TargetGroupArn": "<TargetGroup>"}]
+    ingress = https_service.properties("LoadBalancerSecurityGroup")["SecurityGroupIngress"]
+    assert ways(ingress) == [("tcp", port, port, "0.0.0.0/0") for port in (80, 443)]
 
 
 def test_service_waits_for_the_listener_that_there_is(service: Stack, https_service: Stack) -> None:
@@ -192,6 +260,7 @@ def test_table_is_what_the_application_uses_and_hard_to_lose(service: Stack) -> 
 def test_application_may_do_what_it_does_with_its_table(service: Stack) -> None:
     (policy,) = service.properties("TaskRole")["Policies"]
     (statement,) = policy["PolicyDocument"]["Statement"]
+    assert service.properties("TaskDefinition")["TaskRoleArn"] == "<TaskRole.Arn>"
     code = "".join(path.read_text() for path in (ROOT / "app" / "stores").glob("*.py"))
     calls = set(re.findall(r'"((?:batch_|transact_)?(?:get|put|update|delete|write)_items?|query|scan)"', code))
     assert len(calls) >= 4
@@ -202,6 +271,7 @@ def test_application_may_do_what_it_does_with_its_table(service: Stack) -> None:
 
 def test_a_task_can_be_started(service: Stack) -> None:
     """What ECS needs for an image of ECR and for awslogs, with the log group made here."""
+    assert service.properties("TaskDefinition")["ExecutionRoleArn"] == "<ExecutionRole.Arn>"
     assert allowed(service, "ExecutionRole") == {
         "*": {"ecr:GetAuthorizationToken"},
         "arn:aws:ecr:eu-west-1:123456789012:repository/flask-crud-app": PULL,
@@ -243,10 +313,18 @@ def test_tokens_are_short_lived_and_revocable(service: Stack) -> None:
     assert client["GenerateSecret"] is False
     assert (client["AccessTokenValidity"], client["TokenValidityUnits"]["AccessToken"]) == (1, "hours")
     assert client["EnableTokenRevocation"] is True
-    assert "ALLOW_USER_SRP_AUTH" in client["ExplicitAuthFlows"]
     # the password in plain text is for operators with AWS credentials only
-    assert "ALLOW_USER_PASSWORD_AUTH" not in client["ExplicitAuthFlows"]
+    flows = {"ALLOW_USER_SRP_AUTH", "ALLOW_ADMIN_USER_PASSWORD_AUTH", "ALLOW_REFRESH_TOKEN_AUTH"}
+    assert set(client["ExplicitAuthFlows"]) == flows
     assert client["PreventUserExistenceErrors"] == "ENABLED"
+
+
+def test_administrators_make_users_who_sign_in_by_mail(service: Stack) -> None:
+    pool = service.properties("UserPool")
+    assert pool["AdminCreateUserConfig"] == {"AllowAdminCreateUserOnly": True}
+    # cannot be changed later
+    assert (pool["UsernameAttributes"], pool["UsernameConfiguration"]) == (["email"], {"CaseSensitive": False})
+    assert pool["Policies"]["PasswordPolicy"] == {"MinimumLength": 12, "TemporaryPasswordValidityDays": 1}
 
 
 @pytest.mark.parametrize(
@@ -301,6 +379,36 @@ def test_alarms_look_at_metrics_that_there_are(service: Stack, name: str) -> Non
         f"{metric['Namespace']} {metric['MetricName']}": {each["Name"]: each["Value"] for each in metric["Dimensions"]}
         for metric in metrics
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "statistic", "quiet", "rings", "minutes"),
+    [
+        ("Error", "Sum", 5, 5.1, 3),
+        ("Latency", "p99", 1, 1.1, 5),
+        ("Unhealthy", "Maximum", 0, 1, 5),
+        # one task is enough
+        ("Outage", "Maximum", 1, 0, 3),
+        # more than the autoscaling aims at, for longer than a task takes to come
+        ("Capacity", "Average", 85, 86, 10),
+        ("Throttle", "Sum", 0, 1, 3),
+    ],
+)
+def test_alarm_rings(service: Stack, name: str, statistic: str, quiet: float, rings: float, minutes: int) -> None:
+    alarm = service.properties(f"{name}Alarm")
+    statistics = [each["MetricStat"] for each in alarm.get("Metrics", []) if "MetricStat" in each]
+    for each in statistics or [alarm]:
+        assert (each.get("Stat") or each.get("Statistic") or each["ExtendedStatistic"], each["Period"]) == (
+            statistic,
+            60,
+        )
+    # of several figures one is the alarm's
+    assert [each.get("ReturnData", True) for each in alarm.get("Metrics", [{}])].count(True) == 1
+    compare = {"GreaterThanThreshold": operator.gt, "LessThanThreshold": operator.lt}[alarm["ComparisonOperator"]]
+    assert (compare(quiet, alarm["Threshold"]), compare(rings, alarm["Threshold"])) == (False, True)
+    assert alarm["EvaluationPeriods"] == minutes
+    # one bad minute does not take a deployment back, and one good one does not hide two bad ones
+    assert alarm.get("DatapointsToAlarm") == (2 if name == "Error" else None)
 
 
 def test_alarms_tell_whoever_is_named(service: Stack, https_service: Stack) -> None:

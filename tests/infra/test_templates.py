@@ -89,11 +89,24 @@ def test_no_role_may_pass_another(stack: Stack) -> None:
     assert not any("iam:PassRole" in words(statement["Action"]) for statement in statements(stack))
 
 
-def test_roles_are_assumed_by_a_service_for_this_account_only(stack: Stack) -> None:
-    for role in stack.of_type("AWS::IAM::Role").values():
+ASSUMED_BY = {
+    "BuildRole": "codebuild", "ReleaseRole": "codebuild", "PipelineRole": "codepipeline",
+    "ExecutionRole": "ecs-tasks", "TaskRole": "ecs-tasks",
+}  # fmt: skip
+
+
+def test_roles_are_assumed_by_their_service_for_this_account_only(stack: Stack) -> None:
+    for name, role in stack.of_type("AWS::IAM::Role").items():
+        condition = {"StringEquals": {"aws:SourceAccount": "123456789012"}}
+        if ASSUMED_BY[name] == "ecs-tasks":
+            condition["ArnLike"] = {"aws:SourceArn": "arn:aws:ecs:eu-west-1:123456789012:*"}
         (statement,) = role["AssumeRolePolicyDocument"]["Statement"]
-        assert statement["Principal"].keys() == {"Service"}
-        assert statement["Condition"]["StringEquals"] == {"aws:SourceAccount": "123456789012"}
+        assert statement == {
+            "Effect": "Allow",
+            "Principal": {"Service": f"{ASSUMED_BY[name]}.amazonaws.com"},
+            "Action": "sts:AssumeRole",
+            "Condition": condition,
+        }
 
 
 def references(node: Any) -> Iterator[str]:
@@ -109,6 +122,32 @@ def references(node: Any) -> Iterator[str]:
     elif isinstance(node, list):
         for value in node:
             yield from references(value)
+
+
+@pytest.mark.parametrize(
+    ("later", "earlier"),
+    [
+        # tasks can be reached, and reach ECR, when the first of them starts
+        ("LoadBalancer", "LoadBalancerToTasks"),
+        ("LoadBalancer", "SubnetARoutes"),
+        ("LoadBalancer", "SubnetBRoutes"),
+        ("SubnetARoutes", "DefaultRoute"),
+        ("SubnetBRoutes", "DefaultRoute"),
+        ("DefaultRoute", "InternetGatewayAttachment"),
+        ("OutageAlarm", "Service"),
+    ],
+)
+def test_what_needs_another_waits_for_it(later: str, earlier: str) -> None:
+    resource = load("service")["Resources"][later]
+    assert earlier in {resource.get("DependsOn"), *references(resource)}
+
+
+def test_both_templates_take_the_same_for_what_they_share() -> None:
+    pipeline, service = (load(name)["Parameters"] for name in ("pipeline", "service"))
+    shared = pipeline.keys() & service.keys()
+    assert shared == {"Name", "StageName", "Architecture", "LogRetentionDays"}
+    for name in shared:
+        assert pipeline[name] | {"Description": ""} == service[name] | {"Description": ""}
 
 
 def test_http_becomes_a_redirect_once_https_answers() -> None:
