@@ -46,6 +46,13 @@ def test_the_workflow_installs_what_ci_does():
     assert packages(".github/workflows/test.yml") == packages(".ci/run") - {"chromium", "chromium-driver"}
 
 
+def test_what_compose_publishes_is_for_this_machine_only():
+    """Everybody knows the password of the local AWS."""
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+    assert services.keys() == {"app", "aws"}
+    assert all(port.startswith("127.0.0.1:") for service in services.values() for port in service["ports"])
+
+
 def test_pre_commit_fetches_nothing():
     configuration = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
     assert [repository["repo"] for repository in configuration["repos"]] == ["local"]

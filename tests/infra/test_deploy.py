@@ -220,6 +220,35 @@ def test_failed_first_build_makes_no_service(account: Account) -> None:
     assert "prod" not in account.images()
 
 
+def test_what_moto_does_not_ask_for_is_said(account: Account) -> None:
+    """CloudFormation makes roles for whoever knows of it, and CodeBuild builds from S3 what CodePipeline usually hands it."""
+    calls, asked, sleep = (account.directory / name for name in ("calls", "asked", "sleep"))
+    sleep.write_text("#!/bin/sh\n")
+    sleep.chmod(0o755)
+    answers = f"""
+    echo "$@" >>{calls}
+    case $2 in
+      cp) cat >/dev/null ;;
+      describe-stacks) [[ $* == *StageName* ]] && echo prod || echo bucket ;;
+      batch-get-builds) [ -e {asked} ] && echo SUCCEEDED || echo IN_PROGRESS; touch {asked} ;;
+    esac
+    exit"""
+    done = account.deploy(**account.with_aws(answers))
+    assert done.returncode == 0, done.stderr
+    said = calls.read_text().splitlines()
+    deployed = [line for line in said if line.startswith("cloudformation deploy")]
+    assert len(deployed) == 2
+    for line in deployed:
+        assert " --capabilities CAPABILITY_IAM " in line
+        # "make deploy" again is no failure
+        assert " --no-fail-on-empty-changeset " in line
+        assert f" --parameter-overrides Name={account.name} StageName=prod" in line
+    (build,) = [line for line in said if line.startswith("codebuild start-build")]
+    assert f"--project-name {account.name}-build --source-type-override S3 --buildspec-override build.yml " in build
+    assert "--source-location-override bucket/first.zip --artifacts-override type=NO_ARTIFACTS" in build
+    assert sum(line.startswith("codebuild batch-get-builds") for line in said) == 2
+
+
 def test_failure_to_ask_for_the_pipeline_is_not_taken_for_there_is_none(account: Account) -> None:
     says = "An error occurred (Throttling) when calling the DescribeStacks operation: Rate exceeded"
     done = account.deploy(**account.with_aws(f'[ "$2" = describe-stacks ] && {{ echo "{says}" >&2; exit 254; }}'))

@@ -11,6 +11,7 @@ import pytest
 
 from tests.infra.template import LOG, PULL, PUSH, Stack, allowed
 from tests.pipeline.test_files import spec
+from tests.running import ROOT
 
 
 def project(stack: Stack, name: str) -> dict:
@@ -115,6 +116,7 @@ def test_project_runs_the_file_with_what_it_needs(pipeline: Stack, name: str, fi
 def test_no_layer_of_an_earlier_build_stands_for_todays_security_updates(pipeline: Stack) -> None:
     """SECURITY.md: they come with every build. Docker takes the layer that has them from a cache for as long as one is kept."""
     assert "Cache" not in project(pipeline, "Build")
+    assert re.search(r"apt-get update\b[^#]* apt-get upgrade -y", (ROOT / "Dockerfile").read_text())
 
 
 def test_release_takes_what_the_same_execution_built(pipeline: Stack) -> None:
