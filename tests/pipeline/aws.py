@@ -33,6 +33,13 @@ def becomes_steady(ours: Deployment, before: Deployment) -> Iterator[list[Deploy
     yield [deployment(ours, rolloutState="COMPLETED")]
 
 
+def is_seen_late(ours: Deployment, before: Deployment) -> Iterator[list[Deployment]]:
+    """The first look shows what was, and later ones list, in any order, also what was in progress before."""
+    yield [before]
+    yield [deployment(before, id="ecs-svc/older", status="ACTIVE"), ours, deployment(before, status="ACTIVE")]
+    yield [deployment(ours, rolloutState="COMPLETED")]
+
+
 def is_rolled_back(ours: Deployment, before: Deployment) -> Iterator[list[Deployment]]:
     """The circuit breaker fails ours and starts a third deployment, with what ran before."""
     reason = f"ECS deployment circuit breaker: rolling back to deploymentId {before['id']}."
@@ -41,6 +48,12 @@ def is_rolled_back(ours: Deployment, before: Deployment) -> Iterator[list[Deploy
     yield [ours, deployment(before, status="ACTIVE")]
     yield [third, deployment(ours, status="ACTIVE", rolloutState="FAILED", rolloutStateReason=failed)]
     yield [deployment(third, rolloutState="COMPLETED")]
+
+
+def is_rolled_back_without_a_word(ours: Deployment, before: Deployment) -> Iterator[list[Deployment]]:
+    """As above, but the third does not say what it is."""
+    for listed in is_rolled_back(ours, before):
+        yield [deployment(each, rolloutStateReason="") for each in listed]
 
 
 def is_rolled_back_unseen(ours: Deployment, before: Deployment) -> Iterator[list[Deployment]]:
@@ -112,6 +125,10 @@ class Aws:
     def events(self, name: str, events: list[dict[str, Any]]) -> None:
         """What describe-services lists as the service's events."""
         ecs_backends[ACCOUNT][REGION].services[f"{name}:{name}"].events = events
+
+    def drain(self, name: str) -> None:
+        """The service is being deleted."""
+        ecs_backends[ACCOUNT][REGION].services[f"{name}:{name}"].status = "DRAINING"
 
     def stop(self) -> None:
         self._server.shutdown()

@@ -37,15 +37,20 @@ class Service:
 
 
 @pytest.mark.parametrize(
-    ("shells", "released"),
-    [(SHELL_EACH, True), (ONE_SHELL, True), (SHELL_EACH, False)],
+    ("shells", "released", "scenario"),
+    [
+        (SHELL_EACH, True, aws.becomes_steady),
+        (ONE_SHELL, True, aws.becomes_steady),
+        (SHELL_EACH, False, aws.becomes_steady),
+        (SHELL_EACH, True, aws.is_seen_late),
+    ],
     indirect=["shells"],
-    ids=["agent", "documented", "first"],
+    ids=["agent", "documented", "first", "seen-late"],
 )
 def test_stage_gets_the_image_and_the_service_a_new_deployment(
-    codebuild: CodeBuild, aws_server: Aws, released: bool
+    codebuild: CodeBuild, aws_server: Aws, released: bool, scenario: aws.Scenario
 ) -> None:
-    service = Service(codebuild, aws_server, aws.becomes_steady, released)
+    service = Service(codebuild, aws_server, scenario, released)
     release = service.release()
     assert release.succeeded, release.output
     assert codebuild.digest("prod") == codebuild.digest("latest") == service.new
@@ -54,7 +59,7 @@ def test_stage_gets_the_image_and_the_service_a_new_deployment(
     assert f"release.yml: deployed: {deployment['id']}\tPRIMARY\tCOMPLETED" in release.output
     # it looked until then: `aws ecs wait services-stable` would have been content at once
     after = aws_server.calls[aws_server.calls.index("UpdateService") :]
-    assert after.count("DescribeServices") == len(list(aws.becomes_steady({}, {}))) > 1
+    assert after.count("DescribeServices") == len(list(scenario({}, {}))) > 1
 
 
 def test_service_without_rollout_states_is_waited_for(codebuild: CodeBuild, aws_server: Aws) -> None:
@@ -76,11 +81,12 @@ def test_service_without_rollout_states_is_waited_for(codebuild: CodeBuild, aws_
     ("shells", "scenario"),
     [
         (SHELL_EACH, aws.is_rolled_back),
+        (SHELL_EACH, aws.is_rolled_back_without_a_word),
         (ONE_SHELL, aws.is_rolled_back_unseen),
         (SHELL_EACH, aws.is_rolled_back_to_the_same),
     ],
     indirect=["shells"],
-    ids=["seen", "unseen-documented", "to-the-same"],
+    ids=["seen", "without-a-word", "unseen-documented", "to-the-same"],
 )
 def test_rollback_fails_it_and_the_tag_names_what_runs(
     codebuild: CodeBuild, aws_server: Aws, scenario: aws.Scenario
@@ -152,6 +158,15 @@ def test_missing_service_ends_it(codebuild: CodeBuild, aws_server: Aws, name: st
     release = service.release(**{name: "missing"})
     assert release.failed_phase == "pre_build"
     assert "missing" in release.output or "ClusterNotFoundException" in release.output
+    assert service.untouched
+
+
+def test_service_that_is_being_deleted_ends_it(codebuild: CodeBuild, aws_server: Aws) -> None:
+    service = Service(codebuild, aws_server, aws.becomes_steady)
+    aws_server.drain(service.name)
+    release = service.release()
+    assert release.failed_phase == "pre_build"
+    assert f"release.yml: there is no active service {service.name} in " in release.output
     assert service.untouched
 
 
