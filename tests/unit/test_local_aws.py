@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -25,6 +26,14 @@ def test_compose_gives_the_application_what_the_local_aws_needs(aws):
     services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
     as_services_see_it = {name: value.replace(aws.url, "http://aws:8081") for name, value in aws.environment.items()}
     assert services["app"]["environment"] == as_services_see_it
+
+
+def test_only_this_machine_reaches_it_unless_told_otherwise(aws):
+    """Everybody knows its users' password. It has one of this machine's addresses."""
+    port = int(aws.url.rpartition(":")[2])
+    with socket.socket() as client:
+        client.settimeout(1)
+        assert client.connect_ex(("127.0.0.2", port)) != 0
 
 
 def test_its_packages_are_those_of_the_tests():
