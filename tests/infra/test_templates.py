@@ -73,6 +73,24 @@ def test_name_is_one_that_a_repository_may_have(template: str, name: str, allowe
     assert allowed <= bool(re.search(repository["properties"]["RepositoryName"]["pattern"], name))
 
 
+@pytest.mark.parametrize(
+    ("name", "allowed"),
+    [
+        ("prod", True),
+        ("latest-2", True),
+        ("s" * 31, True),
+        ("s" * 32, False),
+        ("Prod", False),
+        ("*", False),
+        # a rollback would find the image that failed, since build.yml has moved the tag before
+        ("latest", False),
+    ],
+)
+def test_stage_is_a_tag_that_nobody_else_moves(name: str, allowed: bool) -> None:
+    for template in ("pipeline", "service"):
+        assert bool(re.fullmatch(load(template)["Parameters"]["StageName"]["AllowedPattern"], name)) == allowed
+
+
 def test_permissions_name_actions_and_resources(stack: Stack) -> None:
     for statement in statements(stack):
         assert statement["Effect"] == "Allow"
