@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
+import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import requests
@@ -26,7 +29,10 @@ LAYOUTS = {
     "own_pins": ({"APP_MODULE": "main:app"}, "flask=2.3.3 werkzeug=2.3.8 gunicorn=23.0.0"),
     "legacy": ({"APP_MODULE": "shop:app", "WRITABLE_DIRECTORIES": "/app/instance"}, "legacy at http://127.0.0.1:"),
     "html": ({"APP_MODULE": "web:app"}, "<h1>html"),
-    "migrations": ({"APP_MODULE": "archive:app", "APT_PACKAGES": "libmagic1t64 util-linux"}, "0 files"),
+    "migrations": (
+        {"APP_MODULE": "archive:app", "APT_PACKAGES": "libmagic1t64 util-linux", "APT_BUILD_PACKAGES": "patch"},
+        "0 files",
+    ),
 }
 
 # by the layout "migrations", in its prestart.sh
@@ -148,6 +154,39 @@ def test_requirements_may_name_other_files_of_the_project(build: Callable[..., s
     assert docker("run", "--rm", image, "flask", "--version").splitlines()[1] == "Flask 3.1.1"
 
 
+@pytest.mark.parametrize(
+    ("line", "waits"),
+    [
+        ("flask==3.1.1", False),
+        ("flask  # see https://example.com/a/b", False),
+        ("--index-url https://example.com/simple", False),
+        ("shop @ git+https://example.com/shop.git", False),
+        ("-r requirements/prod.txt", False),
+        ("-r requirements-prod.txt", False),
+        ("--constraint=constraints.txt", False),
+        ("-e .", True),
+        ("--editable=.", True),
+        (".", True),
+        ("./libs/prices", True),
+        ("libs/prices", True),
+        ("wheels/shop-1-py3-none-any.whl", True),
+        ("shop @ file:///app/libs/shop", True),
+        ("-f wheels", True),
+        ("--find-links wheels", True),
+        ("-r deps.txt", True),
+        ("--requirement=deps/base.txt", True),
+        ("-c pins.txt", True),
+        ("--constraint pins.txt", True),
+    ],
+)
+def test_requirements_that_name_the_project_wait_for_it(tmp_path: Path, line: str, waits: bool) -> None:
+    """All others are a layer that stays as long as they do."""
+    pattern = re.search(r"! grep -qP (.*?) requirements\.txt;", (ROOT / "Dockerfile").read_text(), re.S)
+    (tmp_path / "requirements.txt").write_text(f"{line}\n")
+    done = subprocess.run(["bash", "-c", f"grep -qP {pattern[1]} requirements.txt"], cwd=tmp_path)
+    assert done.returncode == (0 if waits else 1)
+
+
 def test_what_the_requirements_install_as_editable_stays_so(build: Callable[..., str]) -> None:
     """The templates are where they were, also those that the package would leave out."""
     text = (PROJECTS / "src_layout" / "pyproject.toml").read_text().partition("[tool.setuptools.package-data]")[0]
@@ -165,6 +204,10 @@ build-backend = "poetry.core.masonry.api"
 """
 NO_PACKAGES = {
     "poetry": {"pyproject.toml": f'[project]\nname = "my-shop"\nversion = "1"\ndependencies = ["flask"]\n{POETRY}'},
+    "uv": {
+        "pyproject.toml": '[project]\nname = "my-shop"\nversion = "1"\ndependencies = ["flask"]\n[tool.uv]\npackage = false\n'
+        '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n'
+    },
     "poetry 1": {"pyproject.toml": POETRY, "requirements.txt": "flask\n"},
 }
 
@@ -173,6 +216,19 @@ NO_PACKAGES = {
 def test_what_says_that_it_is_no_package_is_not_installed(build: Callable[..., str], kind: str) -> None:
     image = build("app_py", files={"requirements.txt": "", **NO_PACKAGES[kind]})
     assert "app.py to" in page(image, "app:app")
+
+
+def test_any_user_of_the_group_writes_where_the_application_may(built: Build) -> None:
+    image = built("legacy")
+    docker("run", "--rm", "--user=12345:0", image, "touch", "/app/instance/x")
+    assert docker("run", "--rm", "--user=12345:0", image, "sh", "-c", "touch /app/x 2>&1; true").endswith("denied")
+
+
+def test_labels_say_what_the_image_was_made_from(build: Callable[..., str]) -> None:
+    said = {"version": "1.2", "revision": "9f2c0d6", "source": "https://example.com/shop"}
+    image = build("app_py", **{name.upper(): value for name, value in said.items()})
+    labels = json.loads(docker("inspect", "-f", "{{json .Config.Labels}}", image))
+    assert labels == {f"org.opencontainers.image.{name}": value for name, value in said.items()}
 
 
 def page(image: str, module: str) -> str:
