@@ -229,6 +229,22 @@ def test_a_scope_that_is_asked_for(scope, status):
         }
 
 
+def test_the_scope_and_each_client_of_the_settings_count(store_directory):
+    with KeyServer(jwk(POOL_KEY)) as keys:
+        pool = Pool("us-east-1_AbCdEfGhI", "client")
+        settings = {
+            "COGNITO_USER_POOL_ID": pool.id,
+            "COGNITO_CLIENT_ID": f"another,{pool.client}",
+            "COGNITO_SCOPE": "items/write",
+            "COGNITO_JWKS_URL": keys.url,
+        }
+        api = app_api(create_app(Settings.from_environment({**settings, "RUN_DIR": store_directory})))
+        # who is let in is told that there is no table
+        for scope, status in (("items/read", 403), ("items/write", 503)):
+            headers = {"Authorization": f"Bearer {pool.token(scope=scope)}"}
+            assert api("GET", PATH, headers=headers).status == status
+
+
 def test_an_invalid_token_is_a_401_even_without_the_scope():
     with KeyServer(jwk(POOL_KEY)) as keys:
         pool, verifier = verifier_of(keys, scope="items/write")
