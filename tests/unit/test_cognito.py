@@ -246,12 +246,15 @@ def test_the_scope_and_each_client_of_the_settings_count(store_directory):
             assert api("GET", PATH, headers=headers).status == status
 
 
-def test_an_invalid_token_is_a_401_even_without_the_scope():
+def test_an_invalid_token_is_a_401_even_without_the_scope(caplog):
+    caplog.set_level("INFO", "app.cognito")
     with KeyServer(jwk(POOL_KEY)) as keys:
         pool, verifier = verifier_of(keys, scope="items/write")
         with pytest.raises(Problem) as refused:
             verifier.verify(f"Bearer {pool.token(exp=1, scope='')}")
         assert refused.value.status == 401
+    # the reason is for the log, the token is not
+    assert caplog.messages == ["token refused: exp"]
 
 
 def test_without_keys_the_answer_is_503_and_says_when_to_come_back(aws, store_directory):
