@@ -11,10 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from app import keys
-from app.keys import FRESH, USABLE, KeyCache, KeysUnavailable, parse_keys
+from app.keys import KeyCache, KeysUnavailable, parse_keys
 from tests.faults import KeyServer, body, broken, slow
 from tests.running import wait_for
 from tests.tokens import base64url, jwk
+
+FRESH, USABLE = 3600, 24 * 3600
 
 
 class Clock:
