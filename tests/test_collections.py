@@ -62,11 +62,14 @@ def test_ids_are_the_same_in_either_case(call):
     assert call("GET", f"/{id.lower()}").status == 200
 
 
-@pytest.mark.parametrize("method", ["PUT", "POST", "DELETE"])
+@pytest.mark.parametrize("method", ["PUT", "GET", "POST", "DELETE"])
 def test_two_different_ids_are_refused(call, method):
-    body = {"id": str(uuid.uuid4())} | (ITEM if method == "PUT" else {})
-    problem(call(method, UNKNOWN, body), 400)
-    problem(call(method, f"{UNKNOWN}?id={uuid.uuid4()}", ITEM), 400)
+    one, other = uuid.uuid4(), uuid.uuid4()
+    body = {} if method == "GET" else {"json": ITEM}
+    problem(call(method, f"/{one}?id={other}", **body), 400)
+    problem(call(method, f"?id={one}&id={other}", **body), 400)
+    if method != "GET":
+        problem(call(method, f"/{one}", {"id": str(other)} | (ITEM if method == "PUT" else {})), 400)
 
 
 def test_put_with_an_id_can_be_repeated(call):
@@ -206,14 +209,32 @@ def test_a_bad_limit_is_refused(call, query):
 
 @pytest.mark.parametrize(
     "cursor",
-    ["", "x", "AAAA", "AAAAAAAAAAAAAAAAAAAAAA==", "%00", "AAAAAAAAAAAAAAAAAAAAAB", "é", "A" * 500, "a&cursor=b"],
+    [
+        "",
+        "x",
+        "AAAA",
+        "AAAAAAAAAAAAAAAAAAAAAA==",
+        "%00",
+        "AAAAAAAAAAAAAAAAAAAAAB",
+        "é",
+        "A" * 500,
+        "A" * 22 + "&cursor=" + "A" * 22,
+    ],
 )
 def test_a_bad_cursor_is_refused(call, cursor):
     problem(call("GET", f"?cursor={cursor}"), 400)
 
 
 @pytest.mark.parametrize(
-    "id", ["x", "123", "0" * 32, "{00000000-0000-4000-8000-000000000000}", "00000000-0000-4000-8000-00000000000g"]
+    "id",
+    [
+        "x",
+        "123",
+        "0" * 32,
+        "{00000000-0000-4000-8000-000000000000}",
+        "00000000-0000-4000-8000-00000000000g",
+        "00000000-0000-4000-8000-0000000000000",
+    ],
 )
 def test_an_id_that_is_no_uuid_is_refused(call, id):
     for answer in (
