@@ -78,7 +78,8 @@ def test_put_with_an_id_can_be_repeated(call):
     again = call("PUT", path, ITEM)
     assert (first.status, again.status) == (201, 200)
     assert (again.json, again.etag) == (first.json, first.etag)
-    problem(call("PUT", path, OTHER), 409)
+    for name in ITEM:
+        problem(call("PUT", path, {**ITEM, name: "another"}), 409)
     assert call("GET", path).json == first.json
 
 
@@ -118,6 +119,16 @@ def test_get_answers_304_to_a_matching_if_none_match(call):
     assert call("GET", path, headers={"If-None-Match": '"1"'}).status == 200
 
 
+def test_if_match_comes_first_for_reads_too(call):
+    created = call("PUT", "", ITEM)
+    path, same = f"/{created.json['id']}", {"If-None-Match": created.etag}
+    for tag in ('"1"', f"W/{created.etag}"):
+        problem(call("GET", path, headers={"If-Match": tag, **same}), 412)
+    for tag in (created.etag, "*"):
+        assert call("GET", path, headers={"If-Match": tag}).status == 200
+        assert call("GET", path, headers={"If-Match": tag, **same}).status == 304
+
+
 @pytest.mark.parametrize("method", ["POST", "DELETE"])
 def test_if_match_guards_writes(call, method):
     created = call("PUT", "", ITEM)
@@ -145,7 +156,9 @@ def test_put_honours_conditions(call):
     problem(call("PUT", "", ITEM, headers={"If-Match": '"1"'}), 412)
     created = call("PUT", path, ITEM, headers={"If-None-Match": "*"})
     assert created.status == 201
-    problem(call("PUT", path, ITEM, headers={"If-None-Match": "*"}), 412)
+    for item in (ITEM, OTHER):
+        for tag in ("*", created.etag):
+            problem(call("PUT", path, item, headers={"If-None-Match": tag}), 412)
     assert call("PUT", path, ITEM, headers={"If-Match": created.etag}).status == 200
     problem(call("PUT", path, OTHER, headers={"If-Match": created.etag}), 409)
 
