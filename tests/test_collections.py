@@ -352,6 +352,13 @@ def test_a_body_that_is_not_declared_as_json_is_a_415(call, method, type):
     problem(call(method, UNKNOWN, body=json.dumps(ITEM), headers={"Content-Type": type} if type else {}), 415)
 
 
+@pytest.mark.parametrize(
+    "type", ["application/json; charset=utf-8", 'Application/JSON;charset="UTF-8"', "application/json; profile=x"]
+)
+def test_a_body_may_be_declared_as_json_in_other_words(call, type):
+    assert call("PUT", "", body=json.dumps(ITEM), headers={"Content-Type": type}).status == 201
+
+
 def test_a_body_of_two_mebibytes_is_a_413(call):
     body = json.dumps({"title": "a", "content": "x" * 2 * 1024**2})
     problem(call("PUT", "", body=body, headers={"Content-Type": "application/json"}), 413)
