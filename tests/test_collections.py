@@ -302,7 +302,7 @@ NOT_ITEMS = {
     "content too long": (json.dumps({"title": "a", "content": "x" * 65_537}), "/content"),
     "content a boolean": ('{"title": "a", "content": true}', "/content"),
     "content a number of 5,000 digits": ('{"title": "a", "content": ' + "9" * 5000 + "}", "/content"),
-    "unknown field": ('{"title": "a", "content": "", "user/id": "x"}', "/user~1id"),
+    "unknown field": ('{"title": "a", "content": "", "user~/id": "x"}', "/user~0~1id"),
     "userId": ('{"title": "a", "content": "", "userId": "x"}', "/userId"),
     "version": ('{"title": "a", "content": "", "version": 1}', "/version"),
     "lone surrogate": (r'{"title": "\ud800", "content": ""}', "/title"),
