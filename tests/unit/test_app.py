@@ -12,6 +12,8 @@ import pytest
 from flask import after_this_request, request
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
+from app import create_app
+from app.settings import Settings
 from tests.running import ROOT
 
 
@@ -131,6 +133,13 @@ def test_the_answer_to_head_has_no_body(app):
     assert answer(app, method="HEAD") == ("200 OK", b"")
 
 
+@pytest.mark.parametrize(("length", "status"), [(2048, 201), (2049, 413)])
+def test_no_body_is_longer_than_the_settings_allow(store_directory, length, status):
+    app = create_app(Settings.from_environment({"RUN_DIR": store_directory, "MAX_BODY_SIZE": "2k"}))
+    body = b'{"title": "my title", "content": ""}'.ljust(length)
+    assert app.test_client().put("/item", data=body, content_type="application/json").status_code == status
+
+
 @pytest.mark.parametrize("length", ["1048577", "9" * 4301])
 def test_no_body_is_longer_than_any_item_needs(app, length):
     """Whatever MAX_BODY_SIZE says for others: decoded, JSON may take forty times its size."""
@@ -138,16 +147,18 @@ def test_no_body_is_longer_than_any_item_needs(app, length):
     environ = {"CONTENT_LENGTH": length}
     answer = app.test_client().put("/item", content_type="application/json", environ_overrides=environ)
     assert answer.status_code == 413
+    assert answer.json["title"] == "Content Too Large"
     assert answer.json["detail"] == "The body is larger than 1048576 bytes."
 
 
 def test_a_stream_is_no_longer_either(app):
     app.config["MAX_CONTENT_LENGTH"] = 10 * 2**20
-    body = io.BytesIO(b" " * (2**20 + 1))
+    body = io.BytesIO(b" " * 2**21)
     builder = EnvironBuilder("/item", method="PUT", input_stream=body, content_type="application/json")
     environ = builder.get_environ() | {"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
     environ.pop("CONTENT_LENGTH")
     assert run_wsgi_app(app, environ)[1] == "413 REQUEST ENTITY TOO LARGE"
+    assert body.tell() <= 2**20 + 1
 
 
 def test_not_every_error_of_a_body_is_listed(app):
