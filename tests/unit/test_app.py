@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import io
+import re
 import subprocess
 import sys
 import weakref
@@ -50,10 +51,11 @@ def test_a_view_may_be_a_coroutine_function(app):
     assert len(asked) == 1
 
 
-@pytest.mark.parametrize("sent", ["0123456789abcdef" * 2, "mine"])
+@pytest.mark.parametrize("sent", ["0123456789abcdef" * 2, "0123456789abcdef" * 3, "mine"])
 def test_an_answer_without_nginx_has_its_id_whatever_the_client_sends(api, sent):
     answer = api("GET", "/nothing", headers={"X-Request-Id": sent})
     assert answer.headers["X-Request-Id"] == answer.json["request_id"]
+    assert re.fullmatch("[0-9a-f]{32}", answer.json["request_id"])
 
 
 @pytest.mark.parametrize(("ends_by_itself", "status"), [(True, "201 CREATED"), (False, "400 BAD REQUEST")])
@@ -166,6 +168,17 @@ def test_not_every_error_of_a_body_is_listed(app):
     answer = app.test_client().put("/item", json={f"field {n}": "" for n in range(1000)})
     assert answer.status_code == 422
     assert len(answer.json["errors"]) == 20
+
+
+def test_an_error_of_the_application_is_for_the_log(app, caplog):
+    @app.get("/fails")
+    def fails():
+        raise RuntimeError("SECRET cause")
+
+    answer = app.test_client().get("/fails")
+    assert (answer.status_code, answer.content_type) == (500, "application/problem+json")
+    assert "SECRET" not in answer.text
+    assert "SECRET cause" in caplog.text
 
 
 STYLE = "/docs/swagger-ui.css"
