@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 import sqlite3
+import stat
 import subprocess
 import sys
 import threading
@@ -501,6 +502,7 @@ def test_directory_is_made_once_its_parent_is_there(directory: Path) -> None:
     assert f"needs a directory {parent}/items" in refusal(store)
     parent.mkdir()
     store.create("me", item())
+    assert stat.S_IMODE((parent / "items").stat().st_mode) == 0o700
     shutil.rmtree(parent)
     with pytest.raises(StoreUnavailable):
         store.create("me", item())
@@ -520,6 +522,9 @@ def test_directory_that_may_not_be_written_is_named(directory: Path) -> None:
     join(start(use))
 
 
-def test_damaged_file_is_a_refusal_that_says_what_to_do(store: MemoryStore, directory: Path) -> None:
+def test_damaged_file_is_a_refusal_that_says_what_to_do(
+    store: MemoryStore, directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (directory / "items.db").write_bytes(b"x" * 8192)
     assert "restart" in refusal(store)
+    assert f"item store in {directory}: SQLITE_NOTADB: " in caplog.text
