@@ -205,11 +205,9 @@ class Preconditions:
             return Condition(match=frozenset())
         return Condition(None if self.if_match == "*" else self.if_match, self.if_none_match)
 
-    def matches(self, item: Item | None) -> bool:
-        """Whether If-Match holds for this item; None stands for an item that is not there."""
-        if self.if_match is None:
-            return True
-        return item is not None and (self.if_match == "*" or item.version in self.if_match)
+    def matches(self, item: Item) -> bool:
+        """Whether If-Match holds for this item."""
+        return self.if_match is None or self.if_match == "*" or item.version in self.if_match
 
     def excludes(self, item: Item) -> bool:
         """Whether If-None-Match names this item's version."""
