@@ -73,7 +73,7 @@ def init_app(app: Flask) -> None:
 
     @app.errorhandler(HTTPException)
     def http_exception(error: HTTPException) -> Response:
-        headers = {name: value for name, value in error.get_headers() if name not in ("Content-Type", "Location")}
+        headers = {name: value for name, value in error.get_headers() if name != "Content-Type"}
         detail = error.description or ""
         if detail == NotFound.description:
             detail = f"Nothing is at {request.path}; {request.root_path}/openapi.json lists what there is."
