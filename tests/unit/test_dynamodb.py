@@ -575,6 +575,12 @@ for number in range(3):
         os._exit(0)
     os.close(write)
 print([os.read(end, 100).decode() for end in ends])
+# in a process that was not forked a health check does it
+assert app.test_client().get("/ping").status_code == 200
+for thread in threading.enumerate():
+    if thread is not threading.main_thread():
+        thread.join(20)
+assert {"boto3", "joserfc"} <= set(sys.modules)
 assert app.test_client().get("/db-item").status_code == 200
 """
 
@@ -584,7 +590,7 @@ def test_every_process_has_a_client_of_its_own_made_after_the_fork(aws, table, s
     done = subprocess.run(
         [sys.executable, "-c", PROCESSES], cwd=ROOT, env=variables, capture_output=True, text=True, timeout=60
     )
-    assert done.stdout.strip() == "['True 201', 'True 201', 'True 201']", done.stderr
+    assert (done.stdout.strip(), done.returncode) == ("['True 201', 'True 201', 'True 201']", 0), done.stderr
 
 
 def test_a_client_made_before_a_fork_is_not_used_after_it(store, dynamo):
