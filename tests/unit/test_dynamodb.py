@@ -123,6 +123,21 @@ def test_what_one_operation_met_does_not_count_for_the_next(store, dynamo):
         store.delete("alice", item().id, ANY)
 
 
+def test_no_operation_is_late_because_of_the_one_before(store, dynamo):
+    """A connection that was closed meanwhile is the usual case."""
+    there = store.create("alice", item())
+    for call in (
+        lambda: store.create("alice", item()),
+        lambda: store.read("alice", there.id),
+        lambda: store.page("alice", 10, None),
+        lambda: store.update("alice", there.id, {"title": "new"}, ANY),
+        lambda: store.delete("alice", there.id, ANY),
+    ):
+        store._client.operation.began = float("-inf")
+        dynamo.faults.append(broken)
+        call()
+
+
 @pytest.mark.parametrize("after", ["refused", THROTTLED, error("AccessDeniedException")])
 def test_a_write_that_timed_out_is_not_known_whatever_came_after(store, dynamo, after):
     def late_then_down(handler):
