@@ -262,6 +262,19 @@ def test_dynamodb_says_that_more_may_follow_where_nothing_does(store, dynamo):
     assert store.page("alice", 1, ids[2]).next is None
 
 
+def test_an_empty_part_of_the_table_is_no_page(store, dynamo):
+    there = store.create("alice", item())
+
+    def finds_nothing_yet(handler):
+        last = {"userId": {"S": "alice"}, "itemId": {"S": "0"}}
+        answer = json.dumps({"Items": [], "Count": 0, "ScannedCount": 0, "LastEvaluatedKey": last})
+        handler.send(200, answer.encode(), {"Content-Type": "application/x-amz-json-1.0"})
+
+    dynamo.faults.append(finds_nothing_yet)
+    page = store.page("alice", 10, None)
+    assert (page.items, page.next) == ([there], None)
+
+
 def test_a_page_may_start_after_an_item_that_is_gone(store):
     ids = sorted(store.create("alice", item()).id for _ in range(3))
     store.delete("alice", ids[1], ANY)
