@@ -23,6 +23,7 @@ from tests.tokens import POOL_KEY, jwk, make_token
 
 PATH = "/authenticated-item"
 ITEM = {"title": "my title", "content": "my content"}
+TABLE_ARN = "arn:aws:dynamodb:eu-west-1:123456789012:table/items"
 
 
 @pytest.fixture(scope="session")
@@ -336,6 +337,19 @@ def test_without_a_pool_the_answer_names_the_variables(store_directory, given, n
 def test_a_setting_that_cannot_be_used_is_named(name, value):
     with pytest.raises(SettingError, match=f"^{name}="):
         Settings.from_environment({name: value, "RUN_DIR": "/tmp"})
+
+
+@pytest.mark.parametrize(
+    ("variables", "name", "value"),
+    [
+        ({"AWS_REGION": "eu-west-1", "AWS_DEFAULT_REGION": "us-east-1"}, "aws_region", "eu-west-1"),
+        ({"AWS_REGION": "", "AWS_DEFAULT_REGION": "us-east-1"}, "aws_region", "us-east-1"),
+        ({"TABLE_NAME": TABLE_ARN}, "table_name", TABLE_ARN),
+        ({"COGNITO_JWKS_URL": "https://keys.example/path"}, "cognito_keys_url", "https://keys.example/path"),
+    ],
+)
+def test_a_setting_that_can_be_used(variables, name, value):
+    assert getattr(Settings.from_environment({**variables, "RUN_DIR": "/tmp"}), name) == value
 
 
 def regions():
