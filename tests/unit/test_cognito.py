@@ -259,7 +259,9 @@ def test_an_invalid_token_is_a_401_even_without_the_scope(caplog):
     assert caplog.messages == ["token refused: exp"]
 
 
-def test_without_keys_the_answer_is_503_and_says_when_to_come_back(aws, store_directory):
+@pytest.mark.parametrize("between", [0.0, 10.0])
+def test_without_keys_the_answer_is_503_and_says_when_to_come_back(aws, store_directory, monkeypatch, between):
+    monkeypatch.setattr("app.keys.BETWEEN_FETCHES", between)
     with KeyServer() as keys:
         keys.goes_down()
         settings = {**aws.environment, "COGNITO_JWKS_URL": keys.url, "RUN_DIR": store_directory}
