@@ -367,6 +367,23 @@ def test_stuck_writer_costs_others_a_refusal(directory: Path, monkeypatch: pytes
     join(start(use))
 
 
+@pytest.mark.parametrize("name", ["BUSY", "BUSY_RECOVERY", "BUSY_SNAPSHOT", "PROTOCOL"])
+def test_what_is_over_soon_is_waited_for(name: str) -> None:
+    """Another process that puts the file in order after one was killed, for example."""
+    error = sqlite3.OperationalError("database is locked")
+    error.sqlite_errorcode = getattr(sqlite3, f"SQLITE_{name}")
+    refusals = [error, error]
+
+    class Connection(sqlite3.Connection):
+        def execute(self, *arguments: object) -> sqlite3.Cursor:
+            if refusals:
+                raise refusals.pop()
+            return super().execute(*arguments)
+
+    with closing(sqlite3.connect(":memory:", factory=Connection)) as connection:
+        assert memory._execute(connection, "SELECT 1")[0] == [(1,)]
+
+
 def test_child_of_a_process_that_used_the_store_uses_it_by_itself(store: MemoryStore, directory: Path) -> None:
     to_child, from_child = os.pipe(), os.pipe()
 
