@@ -433,6 +433,24 @@ def test_one_thread_at_a_time_waits_for_dynamodb(api, dynamo, fault):
     assert api("GET", "/db-item").status == 200
 
 
+def test_who_is_answered_does_not_wait_for_others(store, dynamo):
+    attempts = store._client._attempts
+    attempts._silent_until = float("inf")
+    store.read("alice", item().id)
+    # another thread waits; a connection that has been idle is closed
+    with attempts._waiting:
+        dynamo.faults.append(broken)
+        store.read("alice", item().id)
+
+
+def test_no_attempt_begins_late(store, dynamo, monkeypatch):
+    monkeypatch.setattr("app.stores.dynamodb_attempts.LAST_RETRY", 0.0)
+    dynamo.fault = broken
+    with pytest.raises(StoreUnavailable):
+        store.read("alice", item().id)
+    assert dynamo.requests == ["GetItem"]
+
+
 def test_no_connection_is_over_within_ten_seconds_and_it_recovers(api, dynamo):
     assert api("GET", "/db-item").status == 200
     dynamo.goes_down()
