@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from app import keys
+from app.background import BackgroundJob
 from app.keys import KeyCache, KeysUnavailable, parse_keys
 from tests.faults import KeyServer, body, broken, slow
 from tests.running import wait_for
@@ -210,7 +211,8 @@ def test_after_a_day_of_failures_the_first_good_answer_counts(impatient, server,
 
 
 @pytest.mark.parametrize("used_before", [False, True])
-def test_every_process_fetches_for_itself_without_being_asked(server, cache, used_before):
+def test_every_process_fetches_for_itself_at_once_when_one_waits(server, cache, monkeypatch, used_before):
+    monkeypatch.setattr("app.background.HEAD_START", 30.0)
     if used_before:
         cache.find("one")
     server.requests.clear()
@@ -226,6 +228,15 @@ def test_every_process_fetches_for_itself_without_being_asked(server, cache, use
     assert os.read(reads, 10) == b"yy"
     assert len(server.requests) == 2
     assert cache.job.began == used_before
+
+
+def test_health_checks_begin_the_work_once():
+    done = []
+    job = BackgroundJob(lambda: done.append("work"), 0.0)
+    for _ in range(3):
+        job.begin()
+        job.wait(10)
+    assert done == ["work"]
 
 
 def test_an_answer_that_trickles_in_is_given_up(server, monkeypatch):
