@@ -30,7 +30,10 @@ FORGED = {
     "X-Request-Id": "6" * 32,
     "X-Request-Start": "t=1",
     "Proxy": "http://evil",
+    # these Nginx does not pass on by itself
     "TE": "trailers",
+    "Expect": "the-unexpected",
+    "Upgrade": "h2c",
     "X_Forwarded_For": "6.6.6.6",
     "X_Real_IP": "6.6.6.6",
     "X_Forwarded_Proto": "https",
