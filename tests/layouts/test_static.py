@@ -12,13 +12,15 @@ import requests
 from tests.layouts.project import ProjectStack, make_project, running
 from tests.running import Stack
 
+COMPRESSED = ["large.css", "large.js", "large.mjs", "large.json", "large.webmanifest", "large.svg"]
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProjectStack]:
     project = make_project("html", tmp_path_factory.mktemp("site"))
     (project / "static-not.txt").write_text("secret")
-    (project / "static" / "large.js").write_text("let x = 1;\n" * 1000)
-    (project / "static" / "large.svg").write_text("<g></g>\n" * 1000)
+    for name in COMPRESSED:
+        (project / "static" / name).write_text("text\n" * 1000)
     (project / "static" / "site.webmanifest").write_text("{}")
     (project / "static" / "data").write_text("<h1>no page</h1>")
     (project / "static" / 'a "b".txt').write_text("c")
@@ -52,13 +54,15 @@ def test_browsers_ask_every_time_whether_a_file_still_holds(site: ProjectStack) 
     assert site.get("/static/style.css", **{"If-None-Match": answer.headers["ETag"]}).status == 304
 
 
-@pytest.mark.parametrize(("name", "line"), [("large.js", b"let x = 1;\n"), ("large.svg", b"<g></g>\n")])
-def test_text_is_compressed_for_clients_that_ask(site: ProjectStack, name: str, line: bytes) -> None:
-    answer = requests.get(f"{site.base}/static/{name}", headers={"Accept-Encoding": "gzip"}, stream=True, timeout=10)
+@pytest.mark.parametrize("name", COMPRESSED)
+def test_text_is_compressed_for_clients_that_ask(site: ProjectStack, name: str) -> None:
+    """A CDN in front says so in Via."""
+    headers = {"Accept-Encoding": "gzip", "Via": "1.1 cdn"}
+    answer = requests.get(f"{site.base}/static/{name}", headers=headers, stream=True, timeout=10)
     body = answer.raw.read(decode_content=False)
     assert (answer.headers["Content-Encoding"], answer.headers["Vary"]) == ("gzip", "Accept-Encoding")
     assert len(body) < 1000
-    assert gzip.decompress(body) == line * 1000
+    assert gzip.decompress(body) == b"text\n" * 1000
 
 
 def test_what_nginx_does_not_find_is_asked_of_the_application(site: ProjectStack) -> None:
