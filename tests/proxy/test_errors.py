@@ -20,7 +20,10 @@ MADE_BY_NGINX = {
     "0xff in the target": (b"GET /\xff HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", 400),
     "address of the error page": (request("GET", "/__error"), 404),
     "address of the other error page": (request("GET", "/__upstream_failed"), 404),
-    "address of Gunicorn's error page": (request("GET", "/__gunicorn/500"), 404),
+    **{
+        f"address of Gunicorn's error page for {status}": (request("GET", f"/__gunicorn/{status}"), 404)
+        for status in (400, 431, 500, 503)
+    },
     "TRACE": (request("TRACE", "/seen"), 405),
     "TRACE of /ping": (request("TRACE", "/ping"), 405),
     "length over the limit": (request("PUT", "/seen", "Content-Length: 1048577"), 413),
@@ -51,7 +54,8 @@ MADE_BY_NGINX = {
 def test_it_is_a_problem(shown, name):
     sent, status = MADE_BY_NGINX[name]
     response = ask(shown.port, sent, first=True)
-    assert_problem(response, status)
+    document = assert_problem(response, status)
+    assert ("it has been logged with this request_id" in document["detail"]) == (status == 500)
     assert (response.get("allow") is not None) == (status == 405)
     assert shown.answers()
 
@@ -81,7 +85,9 @@ def failing(tmp_path_factory):
 
 def test_the_list_has_what_nginx_may_answer():
     """And 502, which has a page of its own."""
-    assert {400, 404, 405, 408, 413, 414, 421, 429, 431, 500, 501, 503, 504, 505} <= set(listed_statuses())
+    assert {400, 403, 404, 405, 408, 412, 413, 414, 416, 421, 429, 431, 500, 501, 503, 504, 505} <= set(
+        listed_statuses()
+    )
 
 
 # Nginx never sends a 408: it closes the connection
@@ -166,6 +172,11 @@ def test_a_worker_that_dies_with_a_request_is_a_502(project, tmp_path):
         assert raw.startswith(b"HTTP/1.1 502 ")
 
 
+def test_a_limit_of_gunicorn_s_may_be_lower(project):
+    with stack(project, APP_MODULE="shown:app", GUNICORN_CMD_ARGS="--limit-request-fields 20") as running:
+        assert_problem(ask(running.port, request("GET", "/seen", *["X: y"] * 20)), 431)
+
+
 def test_no_answer_in_time_is_a_504(changed_project, new_gate):
     project = changed_project("nginx/proxy.conf", "proxy_read_timeout", "1s")
     with stack(project, APP_MODULE="shown:app") as running:
@@ -223,6 +234,7 @@ def test_a_static_file_takes_no_post(project, tmp_path):
         response = ask(running.port, request("POST", "/static/a.txt"))
         assert_problem(response, 405)
         assert response.get("allow") == "GET, HEAD"
+        assert_problem(ask(running.port, request("GET", "/static/a.txt", 'If-Match: "b"')), 412)
 
 
 @pytest.mark.parametrize("target", ["/static/a.txt", "/static/nothing"])
