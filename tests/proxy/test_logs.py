@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import re
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
@@ -213,12 +214,16 @@ def test_health_checks_are_logged_when_they_fail(project):
         assert running.get("/ping").status == 200
         assert running.api("HEAD", "/ping").status == 200
         assert running.api("PUT", "/ping").status == 405
+        # the container's own, of an application that has no /ping
+        for agent in ("healthcheck", "entrypoint"):
+            assert running.api("PUT", "/ping", headers={"User-Agent": agent}).status == 405
+        assert running.api("PUT", "/ping", headers={"User-Agent": "healthcheck/2"}).status == 405
         exchange(running.port, request("GET", "/seen/../ping"))
         assert running.get("/seen").status == 200
-        wait_for(lambda: len(access(running)) >= 2)
+        wait_for(lambda: len(access(running)) >= 3)
         # each Nginx worker writes lines of its own
         found = sorted((entry["path"], entry["status"]) for entry in access(running))
-        assert found == [("/ping", 405), ("/seen", 200)]
+        assert found == [("/ping", 405), ("/ping", 405), ("/seen", 200)]
 
 
 def test_a_health_check_that_gunicorn_does_not_answer_is_logged():
@@ -228,6 +233,13 @@ def test_a_health_check_that_gunicorn_does_not_answer_is_logged():
         assert_problem(ask(nginx.port, request("GET", "/ping")), 502)
         wait_for(lambda: ("/ping", 502) in [(entry["path"], entry["status"]) for entry in nginx.access_lines()])
         assert ("/ping", 200) not in [(entry["path"], entry["status"]) for entry in nginx.access_lines()]
+
+
+def test_a_health_check_that_the_application_fails_is_logged():
+    answer = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
+    with nginx_alone(lambda connection, _: connection.sendall(answer)) as nginx:
+        assert ask(nginx.port, request("GET", "/ping", "User-Agent: healthcheck")).status == 503
+        wait_for(lambda: ("/ping", 503) in [(entry["path"], entry["status"]) for entry in nginx.access_lines()])
 
 
 @pytest.mark.parametrize(
@@ -249,6 +261,19 @@ def test_the_access_line_says_why_gunicorn_gave_no_answer(answer, failure):
         nginx.recorder.close()
         id = assert_problem(ask(nginx.port, request("PUT", "/seen")), 502)["request_id"]
         wait_for(lambda: failures(nginx).get(id) == "Gunicorn takes no connection")
+
+
+def test_a_request_that_a_stop_cuts_off_has_a_line(changed_project):
+    """Nginx has no status for it: 000, which is no number in JSON."""
+    project, gate = changed_project("nginx/nginx.conf", "worker_shutdown_timeout", "1s"), threading.Event()
+    with nginx_alone(lambda *_: gate.wait(), project=project) as nginx, ThreadPoolExecutor(1) as threads:
+        asked = threads.submit(exchange, nginx.port, request("PUT", "/seen"))
+        wait_for(lambda: nginx.recorder.requests)
+        nginx.process.send_signal(signal.SIGQUIT)
+        assert asked.result() == b""
+        nginx.process.wait(10)
+        gate.set()
+        assert [line["status"] for line in nginx.access_lines() if line["path"] == "/seen"] == [0]
 
 
 @pytest.mark.parametrize("status", [502, 504])
