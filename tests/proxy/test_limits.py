@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.proxy.raw import ask, assert_problem, exchange, request, responses
+from tests.proxy.upstreams import nginx_alone
 from tests.running import stack, wait_for
 
 RATE = 5
@@ -116,6 +117,15 @@ def test_refusals_are_in_the_access_log_and_not_twice(limited):
     statuses(limited.port, 40, source="127.0.5.8")
     wait_for(lambda: [line for line in limited.log() if line.get("client") == "127.0.5.8" and line["status"] == 429])
     assert not [message for message in limited.messages() if "limiting" in message]
+
+
+def test_refusals_are_no_errors_where_nginx_tells_of_them():
+    with nginx_alone(LOG_LEVEL="debug", RATE_LIMIT="1") as nginx:
+        assert 429 in statuses(nginx.port, 10)
+        lines = wait_for(
+            lambda: [line for line in nginx.stderr.read_text().splitlines() if "limiting requests" in line]
+        )
+    assert [line for line in lines if "[info]" not in line] == []
 
 
 def test_static_files_are_connections_and_no_requests_to_the_application(project, tmp_path):

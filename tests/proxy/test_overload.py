@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.proxy.raw import Response, ask, assert_problem, connections, request
+from tests.proxy.upstreams import nginx_alone
 from tests.running import stack, wait_for
 
 THREADS = 16  # 2 workers of 8
@@ -156,6 +157,19 @@ def fill(running, gate) -> None:
 
 def test_what_cannot_even_wait_is_refused_at_once(small, new_gate):
     fill(small, new_gate())
+
+
+def test_there_are_only_so_many_health_checks():
+    gate = threading.Event()
+    one_thread = SMALL | {"GUNICORN_CMD_ARGS": "--threads 1"}
+    with nginx_alone(lambda *_: gate.wait(), **one_thread) as nginx:
+        with asking(nginx.port, MAY_WAIT // 8, request("GET", "/ping")) as asked:
+            try:
+                wait_for(lambda: len(nginx.recorder.requests) == MAY_WAIT // 8)
+                assert_refused(ask(nginx.port, request("GET", "/ping")))
+            finally:
+                gate.set()
+        assert statuses(answered(asked)) == {200}
 
 
 def test_a_request_counts_until_it_is_answered_although_its_client_has_gone(small, new_gate):
