@@ -259,6 +259,7 @@ REQUEST_LINE = [
     line("method of 21 letters", b"A" * 21 + b" /t{n} HTTP/1.1", (501,)),
     line("method of 7,000 letters", b"A" * 7000 + b" /t{n} HTTP/1.1", (501,)),
     line("unknown method", b"BREW /t{n} HTTP/1.1", OK, "BREW /t{n}"),
+    line("method with a hyphen and an underscore", b"M-SEARCH_X /t{n} HTTP/1.1", OK, "M-SEARCH_X /t{n}"),
     line("TRACE", b"TRACE /t{n} HTTP/1.1", (405,)),
     line("CONNECT to a host", b"CONNECT h:80 HTTP/1.1", (400,)),
     line("CONNECT to a path", b"CONNECT /t{n} HTTP/1.1", (405,)),
@@ -343,10 +344,15 @@ HEADERS = [
     get("two different hosts", b"Host: evil\r\n", (400,)),
     *(
         Case(f"host {host!r}", b"GET /t{n} HTTP/1.1\r\nHost: " + host + b"\r\n\r\n", (400,))
-        for host in (b"", b"a b", b"a/b", b"a\x00b", b"a\x01b", b"a\xff", b"u@h", b"h:80:80", b"h:x", b"[::1", b'a"b', b"<h>")
+        for host in (b"", b"a b", b"a/b", b"a\x00b", b"a\x01b", b"a\xff", b"u@h", b"h:80:80", b"h:x", b"[::1", b'a"b', b"<h>",
+                     b"h:123456", b"[h]", b"[::1]h", b"h#", b"h?", b"{h}", b"h|", b"h^", b"h`", b"h\\")
     ),
     Case("host with a port", b"GET /t{n} HTTP/1.1\r\nHost: Example.com:8080\r\n\r\n", OK, [("GET", "/t{n}", b"")],
          "Example.com:8080"),
+    Case("IPv6 host in upper case", b"GET /t{n} HTTP/1.1\r\nHost: [2001:DB8::1.2.3.4]:80\r\n\r\n", OK, [("GET", "/t{n}", b"")],
+         "[2001:DB8::1.2.3.4]:80"),
+    Case("host with all that a name may have", b"GET /t{n} HTTP/1.1\r\nHost: a.b_c~d-1!$&'()*+,;=%20\r\n\r\n", OK,
+         [("GET", "/t{n}", b"")], "a.b_c~d-1!$&'()*+,;=%20"),
     Case("IPv6 host", b"GET /t{n} HTTP/1.1\r\nHost: [::1]:80\r\n\r\n", OK, [("GET", "/t{n}", b"")], "[::1]:80"),
     Case("host of 7,000 bytes", b"GET /t{n} HTTP/1.1\r\nHost: " + b"h" * 7000 + b"\r\n\r\n", OK, [("GET", "/t{n}", b"")],
          "h" * 7000),
