@@ -256,6 +256,7 @@ REQUEST_LINE = [
     line("parenthesis in the method", b"GE(T /t{n} HTTP/1.1", (400,)),
     line("no blank behind the method", b"GET/t{n} HTTP/1.1", (400,)),
     line("method of one letter", b"G /t{n} HTTP/1.1", (501,)),
+    line("method of 20 letters", b"A" * 20 + b" /t{n} HTTP/1.1", OK, "A" * 20 + " /t{n}"),
     line("method of 21 letters", b"A" * 21 + b" /t{n} HTTP/1.1", (501,)),
     line("method of 7,000 letters", b"A" * 7000 + b" /t{n} HTTP/1.1", (501,)),
     line("unknown method", b"BREW /t{n} HTTP/1.1", OK, "BREW /t{n}"),
