@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import signal
 import socket
 import threading
@@ -108,6 +109,16 @@ def test_what_is_killed_comes_back_within_two_seconds(project, victim, preload):
         wait_for(back, 2, f"{victim} is back")
         # what the dead one left behind goes as well
         wait_for(lambda: [process["state"] != "Z" for process in running.processes()] == [True] * 6, 5, "nothing else")
+
+
+@pytest.mark.parametrize("victim", ["gunicorn master", "nginx master"])
+def test_what_ends_without_a_failure_comes_back_as_well(project, victim):
+    """Told to stop by somebody else than the first process."""
+    with stack(project, APP_MODULE="hello:app") as running:
+        wait_complete(running)
+        ended = find(running, victim)[0]
+        os.kill(ended, signal.SIGTERM)
+        wait_for(lambda: find(running, victim) not in ([], [ended]) and running.answers(), 10, f"{victim} is back")
 
 
 @pytest.mark.parametrize("victim", ["gunicorn worker", "gunicorn master", "nginx worker", "nginx master"])
@@ -310,12 +321,27 @@ def test_a_prestart_that_fails_ends_the_container(project):
         running.remove()
 
 
-def test_nothing_is_left_after_a_stop(project):
-    with stack(project, APP_MODULE="hello:app") as running:
+def test_nothing_is_left_after_a_stop(project, tmp_path_factory):
+    temporary = tmp_path_factory.mktemp("temporary")
+    with stack(project, APP_MODULE="hello:app", TMPDIR=str(temporary)) as running:
         wait_complete(running)
+        # what the programs print is passed on and kept nowhere
+        assert list(temporary.iterdir()) == []
         pids = [process["pid"] for process in running.processes()]
         assert running.stop() == 0
         assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
+def test_nothing_is_left_of_what_does_not_stop_in_time(project):
+    configuration = project / "supervisord.conf"
+    configuration.write_text(re.sub("(?m)^stopwaitsecs = .*", "stopwaitsecs = 1", configuration.read_text()))
+    with stack(project, APP_MODULE="hello:app", DRAIN_SECONDS="0") as running:
+        wait_complete(running)
+        pids = [process["pid"] for process in running.processes()]
+        threads, _ = in_flight(running, project, 1, seconds=3600)
+        assert running.stop() == 0
+        wait_for(lambda: not [pid for pid in pids if Path(f"/proc/{pid}").exists()], 5, "all have ended")
+        threads.shutdown()
 
 
 def test_it_starts_again_with_the_items_of_before(store_directory):

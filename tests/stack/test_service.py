@@ -55,6 +55,15 @@ def test_gunicorn_listens_on_a_socket_for_its_own_user_and_group(running_stack):
     assert stat.S_IMODE(mode) == 0o660
 
 
+def test_gunicorn_listens_nowhere_else(running_stack):
+    """Neither for gunicornc, by which others of the same user could control it."""
+    lines = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()[1:]]
+    listening = {f"socket:[{fields[6]}]": fields[-1] for fields in lines if fields[3] == "00010000"}
+    gunicorns = [process["pid"] for process in running_stack.processes() if "gunicorn --config" in process["argv"]]
+    opened = {os.readlink(path) for pid in gunicorns for path in Path(f"/proc/{pid}/fd").iterdir() if path.is_symlink()}
+    assert {listening[name] for name in opened & set(listening)} == {f"{running_stack.run_dir}/run/gunicorn.sock"}
+
+
 def test_two_workers_serve(running_stack):
     wait_for(lambda: len(workers(running_stack)) == 2)
 
