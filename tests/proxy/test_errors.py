@@ -11,6 +11,7 @@ import pytest
 
 from tests.proxy.conftest import container_files
 from tests.proxy.raw import ask, assert_problem, exchange, request, responses
+from tests.proxy.upstreams import nginx_alone
 from tests.running import ROOT, stack, wait_for
 
 CHUNKED = b"POST /seen HTTP/1.1\r\nHost: h\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -141,6 +142,13 @@ def test_an_error_of_the_application_stays_as_it_was(shown, status):
     assert response.get("retry-after") == "77"
     # except that there is one id of a request
     assert len(response.get("x-request-id")) == 32
+
+
+def test_the_headers_of_an_answer_may_be_long():
+    """test_logs.py has one that is too long."""
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: %b\r\n\r\n" % (b"y" * 8000)
+    with nginx_alone(lambda connection, _: connection.sendall(answer)) as nginx:
+        assert ask(nginx.port, request("GET", "/t")).get("x") == "y" * 8000
 
 
 def test_a_body_that_the_application_does_not_read_breaks_nothing(shown):

@@ -123,6 +123,7 @@ def test_a_line_fits_in_one_write(shown):
     long = '"' * 8000
     exchange(shown.port, request("GET", "/" + long))
     exchange(shown.port, request("A" * 8000, "/seen"))
+    exchange(shown.port, request("GET", "/seen").replace(b"HTTP/1.1", b"HTTP/1.1" + b" " * 8000))
     for name in ("User-Agent", "X-Amzn-Trace-Id", "Referer", "Host"):
         exchange(shown.port, request("GET", "/long?" + "q" * 500, f"{name}: {long}"))
     wait_for(lambda: len([entry for entry in access(shown) if entry["path"] == "/long"]) >= 3)

@@ -14,6 +14,7 @@ import pytest
 
 from bench.attack import CONTROL, listens, measure, memory
 from tests.proxy.raw import connections, request, responses
+from tests.proxy.upstreams import nginx_alone
 from tests.running import ROOT, free_port, stack, wait_for
 
 CONNECTIONS = 400
@@ -83,6 +84,24 @@ def test_bare_gunicorn_falls(mode, tmp_path):
     finally:
         server.kill()
         server.wait()
+
+
+def test_a_reader_that_stops_is_let_go(changed_project):
+    """With what the kernel still has for it."""
+    project = changed_project("nginx/time-limits.conf", "send_timeout", "1s")
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (4 * BIG, b"x" * 4 * BIG)
+    with (
+        nginx_alone(lambda connection, _: connection.sendall(answer), project=project) as nginx,
+        socket.socket() as reader,
+    ):
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        reader.settimeout(15)
+        reader.connect(("127.0.0.1", nginx.port))
+        reader.sendall(request("GET", "/t"))
+        wait_for(lambda: "/t" in [line["path"] for line in nginx.access_lines()])
+        with pytest.raises(ConnectionResetError):
+            while reader.recv(65536):
+                pass
 
 
 def test_an_answer_is_not_bound_to_its_reader(shown):
