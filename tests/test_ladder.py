@@ -107,6 +107,10 @@ def rungs(defaults, nginx, gunicorn, supervisord, service, task):
         "Gunicorn ends a worker": int(gunicorn["timeout"]),
         "the balancer closes an idle connection": attribute(service, "LoadBalancer", "idle_timeout.timeout_seconds"),
         "Nginx closes an idle connection": seconds(nginx, "keepalive_timeout"),
+        "Nginx waits for a slow client": max(
+            seconds(nginx, name)
+            for name in ("client_header_timeout", "client_body_timeout", "send_timeout", "lingering_timeout")
+        ),
         "Nginx drains": seconds(nginx, "worker_shutdown_timeout"),
         "Gunicorn drains": int(gunicorn["graceful_timeout"]),
         "supervisord waits for Nginx": int(supervisord["program:nginx"]["stopwaitsecs"]),
@@ -131,6 +135,7 @@ LADDERS = [
     ["all of AWS", "Nginx waits for an answer"],
     # a request ends before those who wait for it do
     ["Nginx waits for an answer", "Nginx drains", "supervisord waits for Nginx"],
+    ["Nginx waits for a slow client", "Nginx drains"],
     ["Nginx drains", "the balancer lets go"],
     ["Gunicorn drains", "supervisord waits for Gunicorn", "ECS kills", "ECS may kill"],
     ["a stop in all", "ECS kills"],
