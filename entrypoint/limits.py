@@ -45,7 +45,7 @@ def _cpu_quota(cgroup: Path) -> float | None:
         words = [_read(cgroup / "cpu" / name).strip() for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us")]
     if len(words) != 2 or not all(word.isdigit() for word in words) or int(words[1]) == 0:
         return None
-    return int(words[0]) / int(words[1]) or None
+    return int(words[0]) / int(words[1])
 
 
 def _hierarchical_memory_limit(cgroup: Path) -> int | None:
