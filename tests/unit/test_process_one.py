@@ -11,6 +11,7 @@ import signal
 import socket
 import struct
 import subprocess
+import threading
 import time
 from types import SimpleNamespace
 
@@ -53,8 +54,11 @@ def read(reader):
 def test_lines_that_nobody_reads_are_dropped_and_counted(pipe):
     reader, writer = pipe
     stream = PatientStream(writer)
+    begin = time.monotonic()
     for number in range(1000):
         log(stream, f"{number} {'x' * 500}")
+    # for each of them it would be 45 s
+    assert time.monotonic() - begin < 20, "it has waited more than once"
     log_of = read(reader)
     log(stream, "somebody reads again")
     log_of += read(reader)
@@ -65,6 +69,27 @@ def test_lines_that_nobody_reads_are_dropped_and_counted(pipe):
     assert len(kept) + sum(dropped) == 1000
     log(stream, "and again")
     assert read(reader) == ["and again"]
+
+
+def test_who_reads_again_is_waited_for_again(pipe, monkeypatch):
+    reader, writer = pipe
+    stream = PatientStream(writer)
+    for _ in range(200):
+        log(stream, "x" * 1000)
+    monkeypatch.setattr(output, "PATIENCE_SECONDS", 10)
+    read(reader)
+    log(stream, "read again")
+    with contextlib.suppress(BlockingIOError):
+        os.set_blocking(writer, False)
+        while True:
+            os.write(writer, b'{"message": "full"}\n')
+    found = []
+    reading = threading.Timer(0.05, lambda: found.extend(read(reader)))
+    reading.start()
+    log(stream, "waited for")
+    reading.join()
+    assert "full" in found
+    assert "waited for" in found + read(reader)
 
 
 def test_a_line_longer_than_the_pipe_is_ended_before_the_next(pipe):
