@@ -181,8 +181,11 @@ def test_a_worker_that_dies_with_a_request_is_a_502(project, tmp_path):
 
 
 def test_a_limit_of_gunicorn_s_may_be_lower(project):
-    with stack(project, APP_MODULE="shown:app", GUNICORN_CMD_ARGS="--limit-request-fields 20") as running:
+    limits = "--limit-request-fields 20 --limit-request-line 100"
+    with stack(project, APP_MODULE="shown:app", GUNICORN_CMD_ARGS=limits) as running:
         assert_problem(ask(running.port, request("GET", "/seen", *["X: y"] * 20)), 431)
+        # of the statuses that Gunicorn has for what it refuses, the others become this one
+        assert_problem(ask(running.port, request("GET", "/seen?" + "a" * 100)), 400)
 
 
 def test_no_answer_in_time_is_a_504(changed_project, new_gate):
