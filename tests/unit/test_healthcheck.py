@@ -45,7 +45,8 @@ def test_an_answer_is_healthy_unless_it_is_a_failure(listener, capsys, answer, e
     assert healthcheck.main() == exit_status
     server.join()
     assert capsys.readouterr().out == f"{says}\n"
-    assert asked[0].startswith(b"GET /ping HTTP/1.0\r\n")
+    # nginx/logging.conf knows it by its name
+    assert asked == [b"GET /ping HTTP/1.0\r\nHost: localhost\r\nUser-Agent: healthcheck\r\n\r\n"]
 
 
 def test_a_server_that_does_not_answer_is_unhealthy(listener, capsys):

@@ -157,7 +157,8 @@ def test_any_answer_is_a_good_one(listener, answer):
     watch.unanswered = 1
     assert not watch.look()
     connection, _ = listener.accept()
-    assert connection.recv(100).startswith(b"GET /ping HTTP/1.0\r\n")
+    # nginx/logging.conf knows it by its name
+    assert connection.recv(100) == b"GET /ping HTTP/1.0\r\nHost: localhost\r\nUser-Agent: entrypoint\r\n\r\n"
     connection.sendall(answer)
     wait_for(lambda: not watch.look() and watch.unanswered == 0)
 
@@ -268,3 +269,17 @@ def test_connections_of_clients_are_counted(address):
         # the clients' own ends do not count
         assert client_connections(port) == 2
     assert client_connections(port) == 0
+
+
+def test_only_open_connections_to_the_port_are_counted(tmp_path):
+    """As a container sees them: the other ends are elsewhere."""
+    ends = [
+        ("00000000:0050", "00000000:0000", "0A"),
+        ("0200A8C0:0050", "0100A8C0:C001", "01"),
+        ("0200A8C0:0050", "0100A8C0:C002", "01"),
+        ("0200A8C0:0050", "0100A8C0:C003", "06"),
+        ("0200A8C0:C004", "0300A8C0:0050", "01"),
+    ]
+    lines = [f"{number}: {' '.join(fields)} 00000000:00000000" for number, fields in enumerate(ends)]
+    (tmp_path / "tcp").write_text("\n".join(["sl local_address rem_address st", *lines]))
+    assert client_connections(80, tmp_path) == 2
