@@ -187,8 +187,13 @@ def static(project, tmp_path_factory):
     """A directory for static files with a path that Nginx cannot read, whoever it runs as."""
     directory = tmp_path_factory.mktemp("static")
     (directory / "loop").symlink_to("loop")
+    (directory / 'a"b').touch()
     with stack(project, APP_MODULE="shown:app", STATIC_PATH=str(directory)) as running:
         yield running
+
+
+def test_nginx_does_not_look_for_a_path_with_a_quote(static):
+    assert ask(static.port, request("GET", "/static/a%22b")).status == 404
 
 
 @pytest.mark.parametrize("path", FORGED)
