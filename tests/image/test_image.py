@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 
 import pytest
 
 from tests.api import http_api
-from tests.running import IMAGE, container, docker, wait_for
+from tests.running import IMAGE, ROOT, container, docker, wait_for
 
 pytestmark = pytest.mark.docker
 
@@ -44,6 +46,18 @@ def test_the_readme_commands_work(image):
         assert api("GET", created.headers["Location"]).json == created.json
     finally:
         docker("rm", "-f", id)
+
+
+def test_a_profile_is_found_as_the_readme_says(image, tmp_path):
+    (options,) = re.findall(r"a profile's files come with `(.*?)`", (ROOT / "README.md").read_text())
+    (tmp_path / "credentials").write_text("[work]\naws_access_key_id = a\naws_secret_access_key = b\n")
+    given = options.replace('"$(id -u)"', str(os.getuid())).replace("~/.aws", str(tmp_path)).split()
+    nowhere = "http://127.0.0.1:1"
+    with container(
+        *given, AWS_PROFILE="work", TABLE_NAME="items", AWS_REGION="a-b-1", AWS_ENDPOINT_URL_DYNAMODB=nowhere
+    ) as running:
+        # so the profile was read
+        assert "cannot be reached" in running.get("/db-item").json["detail"]
 
 
 def tree(processes, pid):
