@@ -216,6 +216,7 @@ def test_only_a_missing_tag_means_that_nothing_was_released(
     )
     release = service.release()
     assert message in release.output
+    assert ("Nothing was changed: release again" in release.output) == ends
     assert release.failed_phase == ("pre_build" if ends else None)
     assert service.untouched == ends
 
