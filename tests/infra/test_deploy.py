@@ -284,14 +284,6 @@ def test_pipeline_of_one_stage_is_not_taken_for_another(account: Account) -> Non
     assert account.built == []
 
 
-def test_stage_may_not_be_named_like_the_pipeline(account: Account) -> None:
-    """Both stacks would have one name."""
-    done = account.deploy(STAGE_NAME="pipeline")
-    assert done.returncode == 1
-    assert f"{account.name}-pipeline is the pipeline's own stack" in done.stderr
-    assert account.stacks() == set()
-
-
 def test_missing_git_repository_is_named(account: Account) -> None:
     done = account.deploy(REPOSITORY="")
     assert done.returncode != 0

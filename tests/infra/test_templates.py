@@ -78,15 +78,18 @@ def test_name_is_one_that_a_repository_may_have(template: str, name: str, allowe
     [
         ("prod", True),
         ("latest-2", True),
+        ("pipeline-2", True),
         ("s" * 31, True),
         ("s" * 32, False),
         ("Prod", False),
         ("*", False),
         # a rollback would find the image that failed, since build.yml has moved the tag before
         ("latest", False),
+        # infra/deploy would give both stacks one name
+        ("pipeline", False),
     ],
 )
-def test_stage_is_a_tag_that_nobody_else_moves(name: str, allowed: bool) -> None:
+def test_stage_has_a_name_of_its_own(name: str, allowed: bool) -> None:
     for template in ("pipeline", "service"):
         assert bool(re.fullmatch(load(template)["Parameters"]["StageName"]["AllowedPattern"], name)) == allowed
 
