@@ -140,6 +140,38 @@ def test_deployment_that_never_becomes_steady_fails_it(codebuild: CodeBuild, aws
     assert codebuild.digest("prod") == service.new
 
 
+def test_a_look_that_is_not_answered_ends_nothing(codebuild: CodeBuild, aws_server: Aws) -> None:
+    service = Service(codebuild, aws_server, aws.becomes_steady)
+    codebuild.replace_program(
+        "aws",
+        """
+        if [ "$2" = describe-services ] && [ -e ~/updated ] && [ ! -e ~/failed ]; then touch ~/failed; exit 255; fi
+        if [ "$2" = update-service ]; then touch ~/updated; fi
+        exec $REAL "$@"
+        """,
+    )
+    release = service.release()
+    assert (codebuild.home / "failed").exists()
+    assert release.succeeded, release.output
+
+
+def test_deployment_of_which_nothing_is_heard_fails_it(codebuild: CodeBuild, aws_server: Aws) -> None:
+    """It may still be going on, so the tag stays."""
+    service = Service(codebuild, aws_server, aws.becomes_steady)
+    codebuild.replace_program(
+        "aws",
+        """
+        if [ "$2" = describe-services ] && [ -e ~/updated ]; then exit 255; fi
+        if [ "$2" = update-service ]; then touch ~/updated; fi
+        exec $REAL "$@"
+        """,
+    )
+    release = service.release(RELEASE_TIMEOUT="1")
+    assert release.failed_phase == "post_build"
+    assert "not deployed: no answer for 1 seconds" in release.output
+    assert codebuild.digest("prod") == service.new
+
+
 @pytest.mark.parametrize(
     "name", ["ECR_ENDPOINT", "ECR_IMAGE_URL", "PREVIOUS_STAGE_NAME", "STAGE_NAME", "SERVICE_NAME", "CLUSTER_ARN"]
 )
