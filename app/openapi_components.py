@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .payload import CONTENT_LENGTH, PAGE_DEFAULT, PAGE_MAXIMUM, TITLE_LENGTH
+from .problems import status_title
 
 Json = dict[str, Any]
 
@@ -15,25 +16,26 @@ _EXAMPLE_ID = "3f2b8c1e-5d64-4d2a-9f0e-6a1b2c3d4e5f"
 _EXAMPLE_TAG = '"676445951905296037"'
 EXAMPLE_ITEM = {"id": _EXAMPLE_ID, "title": "my title", "content": "my content"}
 
+# what each status stands for
 PROBLEMS = {
-    400: ("Bad Request", "The request, its JSON, an id, a cursor or a condition is malformed."),
-    401: ("Unauthorized", "There is no access token, or it is not valid here."),
-    403: ("Forbidden", "The access token lacks the scope that is asked for."),
-    404: ("Not Found", "There is no item with this id."),
-    408: ("Request Timeout", "The request did not arrive in time."),
-    409: ("Conflict", "Another item has this id."),
-    412: ("Precondition Failed", "The item is not in the version that If-Match or If-None-Match asks for."),
-    413: ("Content Too Large", "The body is too large."),
-    414: ("URI Too Long", "The request line is too long."),
-    415: ("Unsupported Media Type", "The body is not declared as JSON in UTF-8."),
-    422: ("Unprocessable Content", "The body is JSON, but not an item."),
-    429: ("Too Many Requests", "Too many requests or connections from this address."),
-    431: ("Request Header Fields Too Large", "A header field is too long, or there are too many."),
-    500: ("Internal Server Error", "An unexpected error happened; it has been logged with this request_id."),
-    502: ("Bad Gateway", "The application ended the connection; a request that changes something may have been done."),
-    503: ("Service Unavailable", "The request cannot be answered now; `detail` says what to do."),
-    504: ("Gateway Timeout", "The answer did not come in time; a write may have happened."),
-    507: ("Insufficient Storage", "The store is full; nothing was changed."),
+    400: "The request, its JSON, an id, a cursor or a condition is malformed.",
+    401: "There is no access token, or it is not valid here.",
+    403: "The access token lacks the scope that is asked for.",
+    404: "There is no item with this id.",
+    408: "The request did not arrive in time.",
+    409: "Another item has this id.",
+    412: "The item is not in the version that If-Match or If-None-Match asks for.",
+    413: "The body is too large.",
+    414: "The request line is too long.",
+    415: "The body is not declared as JSON in UTF-8.",
+    422: "The body is JSON, but not an item.",
+    429: "Too many requests or connections from this address.",
+    431: "A header field is too long, or there are too many.",
+    500: "An unexpected error happened; it has been logged with this request_id.",
+    502: "The application ended the connection; a request that changes something may have been done.",
+    503: "The request cannot be answered now; `detail` says what to do.",
+    504: "The answer did not come in time; a write may have happened.",
+    507: "The store is full; nothing was changed.",
 }
 
 
@@ -131,10 +133,10 @@ def _headers() -> Json:
 
 
 def _problem(status: int) -> Json:
-    title, detail = PROBLEMS[status]
+    detail = PROBLEMS[status]
     challenge, wait = ["WWW-Authenticate"], ["Retry-After"]
     headers = {401: challenge, 403: challenge, 429: wait, 502: wait, 503: wait}
-    example: Json = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+    example: Json = {"type": "about:blank", "title": status_title(status), "status": status, "detail": detail}
     example["request_id"] = "0123456789abcdef" * 2
     if status == 422:
         example["errors"] = [{"pointer": "/title", "detail": "is required"}]

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 _REQUEST_ID = re.compile(r"[0-9a-f]{32}")
 # RFC 9110 renamed these, and Python's table only in 3.13
-_RENAMED = {413: "Content Too Large", 422: "Unprocessable Content"}
+_RENAMED = {413: "Content Too Large", 414: "URI Too Long", 422: "Unprocessable Content"}
 
 
 class Problem(Exception):
@@ -47,12 +47,16 @@ def request_id() -> str:
     return str(g.request_id)
 
 
+def status_title(status: int) -> str:
+    """What a status is called."""
+    return _RENAMED.get(status) or HTTPStatus(status).phrase
+
+
 def problem_response(problem: Problem) -> Response:
     """The response for a problem: status, headers and an application/problem+json body."""
-    title = _RENAMED.get(problem.status) or HTTPStatus(problem.status).phrase
     document: dict[str, object] = {
         "type": "about:blank",
-        "title": title,
+        "title": status_title(problem.status),
         "status": problem.status,
         "detail": problem.detail,
         "request_id": request_id(),

@@ -172,6 +172,7 @@ def test_what_the_application_answers_is_what_it_describes(api):
         api("GET", "/db-item"),
     ):
         validator("Problem").validate(problem.json)
-        assert problem.json["title"] == PROBLEMS[problem.status][0]
+        described = DESCRIPTION["components"]["responses"][f"Problem{problem.status}"]["content"]
+        assert problem.json["title"] == described["application/problem+json"]["example"]["title"]
     for name, value in (("ETag", created.etag), ("Location", created.headers["Location"])):
         assert re.search(DESCRIPTION["components"]["headers"][name]["schema"]["pattern"], value)
