@@ -6,8 +6,8 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from app.stores import Condition, ConditionFailed, Item, NotFound, Page, StoreUnavailable, new_version
-from app.stores.dynamodb_client import ConditionCheckFailed, DynamoClient
+from . import Condition, ConditionFailed, Item, NotFound, Page, StoreUnavailable, new_version
+from .dynamodb_client import ConditionCheckFailed, DynamoClient
 
 T = TypeVar("T")
 

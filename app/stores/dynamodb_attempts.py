@@ -6,7 +6,7 @@ import threading
 import time
 from typing import Any
 
-from app.stores.dynamodb_errors import is_throttling
+from .dynamodb_errors import is_throttling
 
 # An operation takes less than 10 s: an attempt takes CONNECT + READ at most, a pause between two at most 2 s, and
 # after LAST_RETRY none begins.

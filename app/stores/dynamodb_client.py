@@ -6,10 +6,10 @@ import logging
 import os
 from typing import Any
 
-from app.background import BackgroundJob
-from app.stores import StoreTimeout, StoreUnavailable
-from app.stores.dynamodb_attempts import ATTEMPTS, CONNECT, READ, Attempts
-from app.stores.dynamodb_errors import SILENT, STARTING, UNKNOWN, Explanation, answer_of, error_code, explain
+from ..background import BackgroundJob
+from . import StoreTimeout, StoreUnavailable
+from .dynamodb_attempts import ATTEMPTS, CONNECT, READ, Attempts
+from .dynamodb_errors import SILENT, STARTING, UNKNOWN, Explanation, answer_of, error_code, explain
 
 log = logging.getLogger(__name__)
 
