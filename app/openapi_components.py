@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from .payload import CONTENT_LENGTH, PAGE_DEFAULT, PAGE_MAXIMUM, TITLE_LENGTH
+from .payload import CONTENT_LENGTH, ID, PAGE_DEFAULT, PAGE_MAXIMUM, TITLE_LENGTH
 from .problems import status_title
 
 Json = dict[str, Any]
 
-_UUID = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
+_UUID = f"^{ID.pattern}$"
 _CURSOR = "^[A-Za-z0-9_-]{21}[AQgw]$"
 _ENTITY_TAG = '(W/)?"[!#-~]*"'
 _EXAMPLE_ID = "3f2b8c1e-5d64-4d2a-9f0e-6a1b2c3d4e5f"

@@ -15,6 +15,7 @@ from flask import Request
 from .problems import Problem
 from .stores import Condition, Item
 
+ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 TITLE_LENGTH = 200
 CONTENT_LENGTH = 65_536
 PAGE_DEFAULT, PAGE_MAXIMUM = 50, 100
@@ -26,7 +27,6 @@ _JSON = "application/json"
 _REQUIRED = {"title": (1, TITLE_LENGTH), "content": (0, CONTENT_LENGTH)}
 # read_id looks at an id
 _LENGTHS = {"id": (0, math.inf), **_REQUIRED}
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _TAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 # a list may have empty elements (RFC 9110 §5.6.1.2)
 _TAGS = re.compile(rf"\s*(?:{_TAG.pattern}\s*)?(?:,\s*(?:{_TAG.pattern}\s*)?)*")
@@ -146,7 +146,7 @@ def read_id(*candidates: str | None) -> str | None:
     for candidate in candidates:
         if candidate is None:
             continue
-        if not _UUID.fullmatch(candidate):
+        if not ID.fullmatch(candidate):
             raise Problem(400, "The id must be a UUID such as 3f2b8c1e-5d64-4d2a-9f0e-6a1b2c3d4e5f.")
         ids.add(candidate.lower())
     if len(ids) > 1:
