@@ -38,7 +38,7 @@ def prepare_nginx(settings: Settings, templates: Path) -> None:
         raise NginxError(f"nginx does not accept its configuration: {check.stderr.strip()}")
 
 
-def render(template: str, values: dict[str, str], name: str = "template") -> str:
+def render(template: str, values: dict[str, str], name: str) -> str:
     """Replace each ${NAME} in capitals; Nginx's own variables are lower case and stay."""
 
     def value(match: re.Match[str]) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from .environment import Environment, SettingError
 from .limits import MIB, Limits
+from .logs import LEVELS
 
 # of a Gunicorn worker
 THREADS = 8
@@ -90,7 +91,7 @@ class Settings:
             rate_limit=environment.integer("RATE_LIMIT", default=0, low=0, high=1_000_000),
             connections_per_ip=environment.integer("CONNECTIONS_PER_IP", default=0, low=0, high=65_535),
             cors_origins=environment.cors_origins(),
-            log_level=environment.choice("LOG_LEVEL", "info", ("debug", "info", "warning", "error", "critical")),
+            log_level=environment.choice("LOG_LEVEL", "info", LEVELS),
             drain_seconds=environment.integer("DRAIN_SECONDS", default=5, low=0, high=60),
             static_url=environment.text(
                 "STATIC_URL", default="/static", pattern=r"/[\w./-]*[\w-]", allowed="a path such as /static"
