@@ -19,7 +19,7 @@ run:
 
 token: USER = alice
 token:
-	@LOCAL_AWS_URL=http://127.0.0.1:$${LOCAL_AWS_PORT:-8081} $(PYTHON) -m local.token $(USER)
+	@$(PYTHON) -m local.token $(USER)
 
 deploy: .venv/installed
 	@PATH="$$PATH:$(CURDIR)/$(BIN)" infra/deploy
