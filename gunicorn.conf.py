@@ -23,7 +23,7 @@ backlog = settings.BACKLOG
 
 # WEB_CONCURRENCY sets the workers
 threads = settings.THREADS
-# made of parts that Gunicorn has since 26; an application that pins an older one gets that one's own threads
+# it needs what Gunicorn has had since 26; an application that pins an older one gets that one's own threads
 worker_class = "entrypoint.worker.Worker" if gunicorn.version_info >= (26,) else "gthread"
 # load the application once and fork: less memory, and a worker that was killed is back at once
 preload_app = os.environ.get("PRELOAD_APP", "1") != "0"
@@ -36,17 +36,17 @@ keepalive = 0
 # at least what Nginx lets through
 limit_request_line = 8190
 limit_request_fields = 200
-# Nginx's limit is for what came in; it writes a blank behind the colon
+# Nginx counts the field as it came in, and passes it on with a space after the colon
 limit_request_field_size = 2 * 8192
 
-# heartbeats, on /dev/shm: a disk may make them wait
+# for heartbeats; on a disk they might have to wait
 worker_tmp_dir = run_dir
 control_socket_disable = True
-# Nginx has set the only headers that may speak for it
+# of the headers that speak for the client, only those that Nginx has set are believed
 forwarder_headers = ""
 secure_scheme_headers = {"X-FORWARDED-PROTO": "https"}
 
-logger_class = request_logs.OnlyErrors
+logger_class = request_logs.NoAccessLines
 logconfig_dict = request_logs.configuration(os.environ.get("LOG_LEVEL", "info").upper())
 sys.excepthook = request_logs.log_uncaught
 answers.install()
@@ -57,7 +57,7 @@ gc.disable()
 
 
 def on_starting(server):
-    """Whoever has another bind, here or in GUNICORN_CMD_ARGS, means Nginx's port."""
+    """Refuse another bind, here or in GUNICORN_CMD_ARGS: whoever sets one means Nginx's port."""
     if server.cfg.bind != [f"unix:{run_dir}/gunicorn.sock"]:
         sys.exit(
             f"bind={','.join(server.cfg.bind)!r} cannot be used: Nginx needs Gunicorn's socket. Leave bind out, in "
@@ -73,13 +73,13 @@ def when_ready(server):
 
 
 def on_reload(server):
-    """After SIGHUP this file was run again."""
+    """After SIGHUP: this file has been run again, and has switched the collector off."""
     gc.freeze()
     gc.enable()
 
 
 def pre_fork(server, worker):
-    """What becomes of the worker, in memory that both processes see: b"r", it was ready; b"e", it ended by itself."""
+    """What becomes of the worker is noted where both processes see it: b"r", it was ready; b"e", it ended by itself."""
     worker.begun, worker.fate = time.monotonic(), mmap.mmap(-1, 1)
     worker.unheard = server.SIG_QUEUE
 
@@ -88,7 +88,7 @@ def post_worker_init(worker):
     """This worker is ready: Nginx's start waits for the first process that has the FIFO open to write."""
     # Gunicorn looks each setting up by a function of its own, thirty times a request
     vars(worker.cfg).update({name: setting.get() for name, setting in worker.cfg.settings.items()})
-    # and makes anew for each request what is the same for all
+    # and makes again for each request what is the same for all
     environ = wsgi.base_environ(worker.cfg)
     wsgi.base_environ = lambda cfg: environ.copy()
     worker.in_progress = InProgress(worker)
@@ -101,7 +101,7 @@ def post_request(worker, req, environ, resp):
 
 
 def worker_exit(server, worker):
-    """Called while the worker's sys.exit(0) is on its way, after max_requests for example; or any other exception."""
+    """Called while the worker ends by sys.exit(0), after max_requests for example, or by any other exception."""
     if getattr(sys.exc_info()[1], "code", None) == 0:
         worker.fate[:] = b"e"
 

@@ -27,7 +27,8 @@ from .watch import Watch
 CONFIGURATION = "supervisord.conf"
 PRESTART = "prestart.sh"
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-# bash rather than sh, and sourced rather than run: what it exports reaches the application; where it went does not
+# bash rather than sh, and sourced rather than run: what it exports reaches the application; a change of directory does
+# not
 _RUN_PRESTART = f"""
 set -e
 go_on() {{
@@ -105,7 +106,7 @@ def raise_open_files() -> None:
 
 
 def finish_before_others() -> None:
-    """Let no program be interrupted for another that has just got something to do: each does more in its turn.
+    """Let no program be interrupted for another that has just got something to do: each does more in one turn.
 
     Nginx takes several requests or answers at a time then, and Gunicorn is not stopped in the middle of a write that
     others wait for. A sandbox may refuse that, and macOS does not know it; nothing else depends on it.
@@ -128,7 +129,7 @@ def prepare_run_dir(settings: Settings) -> None:
 
 def explain(error: OSError, run_dir: str) -> str:
     """What is wrong, and what to do when it is the run-time directory."""
-    # a failed write does not say where, and nothing else is written
+    # a failed write does not say where, and nothing but this directory is written
     if error.filename and not run_dir.startswith(str(error.filename)) and not str(error.filename).startswith(run_dir):
         return str(error)
     return (
@@ -155,8 +156,8 @@ def export(settings: Settings) -> None:
     }
     # where the root is read-only, supervisord and the application need another place for temporary files as well
     os.environ.setdefault("TMPDIR", temporary_directory(settings.run_dir))
-    # glibc's default lets every thread take memory of its own, and what is freed there is no other's. Python's threads
-    # take turns anyway; the second is for what runs without the interpreter
+    # by default, glibc gives threads memory of their own, and what one frees there no other can use. Python's threads
+    # take turns anyway; the second place is for what runs without the interpreter
     os.environ.setdefault("MALLOC_ARENA_MAX", "2")
 
 

@@ -1,4 +1,4 @@
-"""What Gunicorn hands to Nginx: an answer in one piece, and instead of its own error pages the address of Nginx's."""
+"""What Gunicorn hands to Nginx: an answer in one piece, and the address of Nginx's error page instead of its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .request_logs import current
 def install() -> None:
     """Have Gunicorn answer in these ways."""
     util.write_error = by_nginx
-    # not where an application pins a Gunicorn that writes in other ways
+    # not with a Gunicorn that writes in another way, which an application may have pinned
     if hasattr(wsgi.Response, "_emit_body"):
         wsgi.Response = Response
 
@@ -64,7 +64,7 @@ class Response(wsgi.Response):
 
 
 def by_nginx(connection: socket.socket, status: int, reason: str, message: str) -> None:
-    """Answer a request that Gunicorn cannot read, or whose application failed: the document is made where all are."""
+    """Answer a request that Gunicorn cannot read, or whose application failed, with a document that Nginx makes."""
     current.id = None
     status = status if status in (400, 431, 500) else 400
     head = f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nX-Accel-Redirect: /__gunicorn/{status}\r\n"

@@ -73,7 +73,7 @@ def refusal(application: Callable[..., Any], app_module: str) -> str:
     except Exception:
         # an object may do anything when it is asked
         return ""
-    if accepts(signature, 2) and not (isinstance(application, FunctionType) and optional(signature)):
+    if accepts(signature, 2) and not (isinstance(application, FunctionType) and first_is_optional(signature)):
         return ""
     fewest = next((count for count in (0, 1) if accepts(signature, count)), None)
     if fewest is None or not (inspect.isroutine(application) or inspect.isclass(application)) or "(" in app_module:
@@ -92,7 +92,7 @@ def accepts(signature: inspect.Signature, count: int) -> bool:
     return True
 
 
-def optional(signature: inspect.Signature) -> bool:
+def first_is_optional(signature: inspect.Signature) -> bool:
     """Whether the first parameter has a default, which environ never needs: create_app(config=None, testing=False)."""
     first = next(iter(signature.parameters.values()))
     return first.default is not first.empty and first.name != "environ"

@@ -15,8 +15,8 @@ from typing import NamedTuple
 _NGINX = re.compile(r"(?:\d{4}/\d\d/\d\d \d\d:\d\d:\d\d |nginx: )\[(\w+)\] (?:\d+#\d+: )?(.*)")
 _NGINX_LEVELS = {"emerg": "critical", "alert": "critical", "crit": "critical", "warn": "warning", "notice": "info"}
 # … while reading client request headers, client: 127.0.0.1, server: localhost, request: "GET /a?b HTTP/1.1", host: "c"
-# In front of that, what a client sent stands in quotes, and quotes in it are not escaped. Known to be a pair are those
-# around a path (nginx/static.conf sees to it) and around the name of a zone
+# Before that, what a client sent stands in quotes, and quotes in it are not escaped. Only those around a path
+# (nginx/static.conf sees to it) and around the name of a zone are known to be pairs
 _NGINX_CLIENT = re.compile(
     r'([^"]*?(?:(?:\(\)|zone) "[^"]*"[^"]*?)?), client: ([^,]*)(?:, server: [^,]*, request: "([A-Z_-]+ [^\s?#"]*))?.*'
 )
@@ -61,8 +61,8 @@ class ProgramOutput:
         self.level = level
         self._troubles: deque[_Trouble] = deque(maxlen=200)
         self._rest = b""
-        # Nginx has spoken of a client: what does not begin like a line of its own may be the rest of one that a path
-        # with a line's end in it has broken, with the query in it
+        # Nginx has spoken of a client: what does not begin like a line of its own may be the rest of one that a line
+        # break in a path has split, with the query in it
         self._heard_clients = False
 
     def feed(self, data: bytes) -> None:
@@ -129,7 +129,7 @@ def _without_secrets(message: str) -> str:
         # about no connection
         return message
     about = _NGINX_CLIENT.fullmatch(message)
-    # two of them: a location that lets quotes into its paths
+    # a second one: it comes from a location that lets quotes into its paths
     if not about or ('"' in about[1] and message.count(", client: ") > 1):
         text, quote, _ = message.partition('"')
         return text + ("…" if quote else "")

@@ -14,7 +14,7 @@ from gunicorn.glogging import Logger
 
 from .logs import timestamp
 
-# `id`: of the request that this thread is busy with
+# `id`: that of the request that this thread is busy with
 current = threading.local()
 
 
@@ -34,16 +34,17 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line)
 
 
-class OnlyErrors(Logger):
-    """Gunicorn's logger prepares an access line for every request as soon as logging is configured at all, although
-    nobody reads it: 10 % of a request. Nginx writes the access log.
+class NoAccessLines(Logger):
+    """Gunicorn's logger, unless somebody asks for an access log: Nginx writes that.
+
+    Gunicorn prepares an access line for every request as soon as logging is configured at all: 10 % of a request.
     """
 
     error_log: logging.Logger
 
     def __init__(self, cfg: Any) -> None:
         super().__init__(cfg)
-        # two calls a request, each of which would find out that its line is not wanted
+        # two calls a request, which would each find out that their line is not wanted
         if not self.error_log.isEnabledFor(logging.DEBUG):
             self.debug = _nothing
 
@@ -62,7 +63,7 @@ def _nothing(*_: object, **__: object) -> None:
 
 
 def own_logger(name: str, level: int) -> logging.Logger:
-    """One that applications do not find: their dictConfig() or fileConfig() switches off every logger that is there."""
+    """A logger that applications do not find: their dictConfig() or fileConfig() switches off all that are there."""
     logger, handler = logging.Logger(name, level), logging.StreamHandler()
     handler.setFormatter(JsonFormatter())
     logger.addHandler(handler)
@@ -83,6 +84,6 @@ def configuration(level: str) -> dict[str, Any]:
 
 def log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """For sys.excepthook."""
-    # Gunicorn's own way to end has no cause of its own to show
+    # with this one Gunicorn ends by itself: the traceback would say nothing more
     cause = None if issubclass(kind, HaltServer) else (kind, error, trace)
     own_logger("gunicorn", logging.CRITICAL).critical("%s: %s", kind.__name__, error, exc_info=cause)

@@ -21,8 +21,8 @@ WAITING_PER_THREAD = 16
 # connections that may wait on Gunicorn's socket
 BACKLOG = 2048
 CONNECTIONS = 16_384
-# what a connection costs Nginx whose client does not read a large answer; a header or a body that does not end: 10 and
-# 23 KiB (bench/attack.py)
+# what a connection whose client does not read a large answer costs Nginx (bench/attack.py); one whose header or body
+# does not end costs 10 or 23 KiB
 CONNECTION_MEMORY = 40 * 1024
 
 _MODULE = r"[A-Za-z_][\w.]*(:[A-Za-z_][\w.]*(\(.*\))?)?"
@@ -115,7 +115,7 @@ class Settings:
 def gunicorn_arguments(text: str) -> dict[str, int]:
     """The workers and threads that GUNICORN_CMD_ARGS asks for. What is wrong with the rest, Gunicorn says itself.
 
-    Raises SettingError for what Gunicorn takes, and then never serves or does not read.
+    Raises SettingError for numbers with which Gunicorn never serves, and for --config, which it would not read.
     """
     if not text:
         return {}

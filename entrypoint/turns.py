@@ -31,8 +31,8 @@ class Turns:
 
     With Linux's own time slices, 1 to 3 ms, a thread that has yielded is soon the first again, and processes follow one
     another so fast that each finds the CPU's caches full of the others' memory. While requests are quick, longer
-    slices have everybody else come first, and yielding bounds how long others wait. A request that computes must not
-    have them: all others, and Nginx, would wait for it that long each time.
+    slices let everybody else come first, and yielding bounds how long others wait. A request that computes must not
+    have them: all others, and Nginx, would wait that long for it each time.
     """
 
     def __init__(self) -> None:

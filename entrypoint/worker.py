@@ -45,7 +45,7 @@ class Worker(ThreadWorker):
     unheard: SimpleQueue[int]
 
     def init_signals(self) -> None:
-        """Until now the master's way with signals was this process's as well, and a stop led to nothing."""
+        """Until now this process handled signals as the master does, and a stop had no effect on it."""
         super().init_signals()
         while not self.unheard.empty():
             if self.unheard.get() == signal.SIGTERM:
