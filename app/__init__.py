@@ -41,11 +41,11 @@ def create_app(settings: Settings | None = None) -> Flask:
     """
     settings = settings or Settings.from_environment()
     app = Flask(__name__, static_folder=None)
-    # Flask asks of every function at each call whether it is a coroutine; bounded, since some live for one request only
+    # Flask asks at each call of a function whether it is a coroutine; bounded, since some live for one request only
     app.ensure_sync = functools.lru_cache(app.ensure_sync)  # type: ignore[method-assign]
-    # no address here stands for another with a default in its place
+    # no route here is another one with a default left out
     app.url_map.redirect_defaults = False
-    # nor one with more slashes: the way to it would be as long as the client likes
+    # repeated slashes are no redirect: it would be as long as the client likes
     app.url_map.merge_slashes = False
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_size
     problems.init_app(app)
@@ -66,7 +66,7 @@ def create_app(settings: Settings | None = None) -> Flask:
 
     @app.get("/ping")
     def ping() -> Response:
-        # a health check comes first: what later requests would have to wait for is begun now, if it has not been
+        # health checks come first: what later requests would have to wait for is begun now, unless it has been
         for job in jobs:
             job.begin()
         return Response("pong\n", content_type="text/plain; charset=utf-8")

@@ -19,9 +19,9 @@ class BackgroundJob:
     """Does `work` in a thread of this process: one at a time, and at most one in `interval` seconds.
 
     A process that is forked later does it by itself, after HEAD_START or when something waits for it; others at the
-    first `start`. Threads do not survive a fork, and one that imports a module at that moment leaves its child a lock
-    that nobody opens, so none is started where the job is made: Gunicorn loads the application in the process that it
-    forks from.
+    first `start`. Nothing is started where the job is made, since Gunicorn loads the application in the process that it
+    forks from: threads do not survive a fork, and one that imports a module at that moment leaves the child a lock that
+    nobody releases.
     """
 
     def __init__(self, work: Callable[[], None], interval: float) -> None:

@@ -140,7 +140,7 @@ def _item_response(item: Item, status: int = 200, headers: Mapping[str, str] | N
 class _JsonResponse(Response):
     """Has headers and a body that are sent as they are.
 
-    Werkzeug takes a Location apart to put it together again, a tenth of a PUT, and wraps a body in two iterators.
+    Werkzeug would take a Location apart and put it together again, a tenth of a PUT, and wrap a body in two iterators.
     """
 
     def get_wsgi_headers(self, environ: WSGIEnvironment) -> Headers:
@@ -148,7 +148,7 @@ class _JsonResponse(Response):
 
     def get_app_iter(self, environ: WSGIEnvironment) -> Iterable[bytes]:
         has_body = self.status_code in (200, 201) and environ["REQUEST_METHOD"] != "HEAD"
-        # a hook may have put an iterator in its place, or have something done at its end
+        # unless a hook has put an iterator in its place, or has something done at its end
         if has_body and self.is_sequence and not self._on_close:
             return self.response  # type: ignore[return-value]
         return super().get_app_iter(environ)

@@ -6,7 +6,7 @@ from flask import Flask, Response, request
 
 EXPOSED = "ETag, Location, X-Request-Id, Retry-After"
 METHODS = "GET, HEAD, PUT, POST, DELETE"
-# what a browser asks for is far shorter, and Nginx takes no answer with headers above 8 KiB
+# browsers ask for far less, and Nginx accepts no answer whose headers are longer than 8 KiB
 REQUEST_HEADERS_LENGTH = 1024
 MAX_AGE = "600"
 

@@ -54,7 +54,7 @@ def start() -> Response:
 @blueprint.get("/docs/<path:name>")
 def asset(name: str) -> Response:
     file = send_from_directory(ASSETS, name, conditional=False)
-    # Werkzeug's way knows If-Match and ranges too, and answers them with what is no problem document
+    # Werkzeug itself would also look at If-Match and ranges, and its answer to those is no problem document
     if not request.if_none_match.contains_weak(file.get_etag()[0] or ""):
         return file
     file.close()

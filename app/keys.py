@@ -95,7 +95,8 @@ _opener = urllib.request.build_opener(_RefuseRedirects)
 def fetch(url: str) -> bytes:
     """The body of a good answer. Raises OSError, also for a redirect, a longer body, or one that takes too long.
 
-    How long a header takes is not bounded, but for TIMEOUT between two reads of it; nobody waits for it that long.
+    How long a header takes is not bounded, except by TIMEOUT between two reads of it; but nobody waits longer than
+    WHOLE_FETCH.
     """
     deadline = time.monotonic() + WHOLE_FETCH
     body = b""
@@ -124,7 +125,7 @@ def parse_keys(document: bytes) -> dict[str, RSAKey]:
 
 def _parse_key(entry: Any) -> tuple[str, RSAKey] | None:
     """The key and its id; None for what is no public RSA key that signs with RS256."""
-    # 50 ms that a start should not take
+    # takes 50 ms, which a start need not wait for
     from joserfc.jwk import RSAKey
 
     if not isinstance(entry, dict) or not isinstance(entry.get("kid"), str):

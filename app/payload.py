@@ -25,7 +25,7 @@ BODY_LENGTH = 2**20
 
 _JSON = "application/json"
 _REQUIRED = {"title": (1, TITLE_LENGTH), "content": (0, CONTENT_LENGTH)}
-# read_id looks at an id
+# read_id checks ids
 _LENGTHS = {"id": (0, math.inf), **_REQUIRED}
 _TAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 # a list may have empty elements (RFC 9110 §5.6.1.2)
@@ -57,7 +57,7 @@ def read_fields(request: Request) -> tuple[dict[str, str], str | None]:
     Raises Problem: 415 when the body is not declared as JSON, 400 when it is not JSON, 413 when it is too
     large, 422 when it is JSON but no item.
     """
-    # what most send is not taken apart
+    # what most clients send need not be parsed
     if request.environ.get("CONTENT_TYPE") != _JSON and (
         request.mimetype != _JSON or request.mimetype_params.get("charset", "utf-8").lower() != "utf-8"
     ):
@@ -80,11 +80,11 @@ def _read_body(request: Request) -> bytes:
     limit = min(request.max_content_length or BODY_LENGTH, BODY_LENGTH)
     length = environ.get("CONTENT_LENGTH", "")
     if length.isdecimal() and "HTTP_TRANSFER_ENCODING" not in environ:
-        # one of thousands of digits is no number to Python
+        # Python does not convert thousands of digits
         if len(length) < 19 and int(length) <= limit:
             return environ["wsgi.input"].read(int(length))  # type: ignore[no-any-return]
     else:
-        # Werkzeug's way takes longer: without a length only a stream that ends by itself is read, and no more than that
+        # slower, by Werkzeug: without a length it reads only a stream that ends by itself, and no more than that
         request.max_content_length = limit + 1
         body = request.get_data(cache=False)
         if len(body) <= limit:

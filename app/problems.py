@@ -93,7 +93,7 @@ def init_app(app: Flask) -> None:
 
     @app.after_request
     def add_request_id(response: Response) -> Response:
-        # Nginx adds the id that it gave; what tells that it did is a header that clients do not send
+        # behind Nginx, which always sets this header, Nginx adds the id
         if "HTTP_X_REQUEST_START" not in request.environ:
             response.headers["X-Request-Id"] = request_id()
         return response

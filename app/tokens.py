@@ -79,7 +79,7 @@ def _key_id(header: bytes) -> str:
 
 @cache
 def _registry() -> JWSRegistry:
-    # not before it is needed: the keys load joserfc in the background
+    # not before it is needed: by then the keys have loaded joserfc in the background
     from joserfc.jws import JWSRegistry
 
     # what else a header may hold has been looked at, and the rest is to be ignored (RFC 7515 §4)

@@ -133,7 +133,7 @@ class DynamoStore:
         match = condition.match
         if condition.none_match is None and (match is None or 0 < len(match) <= VERSIONS):
             return write(match)
-        # what does not fit into an expression is checked here, and becomes: as long as it is in that version
+        # what does not fit into an expression is checked here; the write then asks for the version that was checked
         while not self._client.operation.is_late():
             item = self._read(owner, id)
             if item is None:

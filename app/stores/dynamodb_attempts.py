@@ -81,7 +81,7 @@ class Attempts:
             if http.status_code < 300:
                 return None
             self.operation.outcome_unknown |= http.status_code >= 500
-            # it would have the thread sleep for up to 7 s
+            # with it, botocore would have the thread sleep for up to 7 s
             http.headers.pop("x-amz-retry-after", None)
             takes_time = is_throttling(parsed)
         return False if self.operation.is_late() or (takes_time and not self._may_wait()) else None

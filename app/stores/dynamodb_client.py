@@ -1,4 +1,4 @@
-"""The boto3 client of a process: made in the background, bounded in time, its failures told in the store's terms."""
+"""The boto3 client of a process: made in the background, bounded in time, its failures in the store's terms."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class NotDynamoDB(Exception):
 class DynamoClient:
     """Calls DynamoDB for one table.
 
-    `region` and `endpoint_url` are for where boto3's own chain is not to decide.
+    `region` and `endpoint_url` replace what boto3's own chain would find.
     """
 
     def __init__(self, table_name: str, region: str | None, endpoint_url: str | None) -> None:
