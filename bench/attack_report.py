@@ -8,7 +8,7 @@ from typing import Any
 HEAD = """# Slow clients
 
 What a good client sees while others hold connections and send their header, send their body, or read their answer one
-byte at a time. Settings are the defaults. Made by
+byte at a time, with default settings. Made by
 
 ```
 make attack
@@ -17,14 +17,14 @@ make attack
 with {nginx_line} and Linux {kernel} on {date}: {cpus} CPUs for the service, the good client, the attackers and other work
 (load {load:.1f} before). The good client sends 100 requests a second, on new and on kept connections: health checks, reads and
 writes of `/item`, and of `/db-item` with a DynamoDB that answers after 5 ms. It is measured just before each attack, and from
-the attack's first connections until 20 s after all are open. Attackers have machines of their own; here they get a quarter of
-a CPU, in pieces of 10 ms, with the least weight ([why](decisions.md#what-slow-clients-are-measured-with)).
+the attack's first connections until 20 s after all are open. Real attackers have machines of their own; here they get a quarter
+of a CPU, in pieces of 10 ms, with the least weight ([why](decisions.md#what-slow-clients-are-measured-with)).
 
 `header`, `body` and `read` are `bench/attack_connections.py`, the others 40 processes of Debian's `slowhttptest` with 250
-connections each. All come again when they are thrown out. Connections and memory are the most that was seen; those of
-`slowhttptest -H` are ended after 10 s, and its quarter of a CPU may not be enough to have 10,000 at once. Bare
-Gunicorn's kernel takes 2,000 of the 10,000, and of those that wait only one end is there. Memory is the processes' proportional
-set size in MiB, and the kernel's TCP buffers of the whole machine, both ends.
+connections each. All come back when they are thrown out. Connections and memory are the most that was seen. Nginx ends
+the connections of `slowhttptest -H` after 10 s, and its quarter of a CPU may not be enough to have 10,000 at once. Bare
+Gunicorn's kernel takes 2,000 of the 10,000; of those that wait, only the client's end exists. Memory is the processes'
+proportional set size in MiB, and the kernel's TCP buffers of the whole machine, both ends.
 
 ![p99 of good requests, before and during each attack](attacks.svg)
 
@@ -32,18 +32,19 @@ set size in MiB, and the kernel's TCP buffers of the whole machine, both ends.
 TAIL = """
 Without `/db-item` the p99 is lower, and what an attack adds is a larger part of it.
 
-`read` asks for the largest item in ASCII, 66 kB, which the kernel takes off Nginx's hands. A longer answer waits in Nginx (24 KiB)
-and in a file, and Nginx ends a connection on which nothing of it could be written for 10 s. The numbers behind the bounds are in `nginx/time-limits.conf`, `nginx/size-limits.conf` and
-`nginx/proxy.conf`. A body that arrives at one byte every nine seconds is never cut off: Nginx knows no lowest rate. It
-holds a connection and at most `MAX_BODY_SIZE` of disk, and nothing of Gunicorn.
+`read` asks for the largest item in ASCII, 66 kB, all of which fits into the kernel's buffers. A longer answer waits in
+Nginx (24 KiB) and in a file, and Nginx ends a connection on which nothing of it could be written for 10 s. These limits
+are in `nginx/time-limits.conf`, `nginx/size-limits.conf` and `nginx/proxy.conf`. A body that arrives at one byte every
+nine seconds is never cut off, since Nginx has no lowest rate. It holds a connection and at most `MAX_BODY_SIZE` of disk,
+and nothing of Gunicorn.
 
-How many connections there are is in the first line of the log: up to 16,384 for each of up to four CPUs, and no more than
-memory (40 KiB each of half of it) and open files allow. Slow headers and answers that are not taken end by themselves;
-slow bodies do not, so attackers who send those on as many connections as there are lock everybody else out. 1 CPU, 10,000
-connections, 10,000 slow bodies from 8 addresses: none of 1,000 good requests was answered; with `CONNECTIONS_PER_IP=100` all
-were, p99 4.4 ms. Behind a load balancer that needs `TRUSTED_PROXIES`, or all clients have its address.
+How many connections the container takes is in the first line of the log: up to 16,384 for each of up to four CPUs, as
+far as open files and half of the memory (40 KiB each) allow. Slow headers, and answers that nobody reads, end by
+themselves; slow bodies do not, so attackers who hold all connections with them lock everybody else out. 1 CPU, 10,000
+connections, 10,000 slow bodies from 8 addresses: none of 1,000 good requests was answered; with `CONNECTIONS_PER_IP=100`
+all were, p99 4.4 ms. Behind a load balancer that needs `TRUSTED_PROXIES`, or all clients have its address.
 
-What does fail: 10,000 readers of a 262 kB answer that come back at once whenever Nginx ends them. That is a thousand large
+What does fail: 10,000 readers of a 262 kB answer who come back at once whenever Nginx ends their connections. That is a thousand large
 requests a second, and 9 of 1,500 good requests failed meanwhile (p99 472 ms; Nginx 492 MiB, TCP 1,283 MiB). `read` above
 opens 200 a second. `CONNECTIONS_PER_IP` is against that.
 """
