@@ -6,8 +6,8 @@ ARG BASE_IMAGE=public.ecr.aws/docker/library/debian:trixie-slim
 FROM $BASE_IMAGE AS base
 # Debian packages that the application needs to run, such as "libpq5"
 ARG APT_PACKAGES=""
-# Security updates that are newer than the base image come along, and so no version is pinned.
-# Nginx's package wants iproute2 only to look for a free port while it is installed: an empty package stands for it
+# Security updates that are newer than the base image are installed as well, so no version is pinned.
+# Nginx's package needs iproute2 only to look for a free port while it is installed: an empty package stands in for it
 # and for the ten that come with it (8 MB), and later for debconf, which asks questions of whoever installs packages.
 # hadolint ignore=DL3008
 RUN mkdir -p /tmp/stand-in/DEBIAN \
@@ -39,15 +39,15 @@ ARG PIP="python3 -m pip --python /opt/venv/bin/python --disable-pip-version-chec
 RUN --mount=type=cache,target=/root/.cache/pip $PIP gunicorn==27.0.1 supervisor==4.3.0 \
  && rm -r /opt/venv/lib/python3*/site-packages/supervisor/tests
 WORKDIR /app
-# a layer that stays while the requirements do; those that name more of the project ("-e .", "wheels/x.whl") have to wait
+# a layer that stays while the requirements do; those that name files of the project ("-e .", "wheels/x.whl") come later
 COPY requirements*.txt constraints*.txt pyproject.tom[l] ./
 COPY requirement[s] requirements/
 RUN --mount=type=cache,target=/root/.cache/pip \
     if [ -e requirements.txt ] && ! grep -qP '^(-[ef]|--editable|--find-links|\.|[^-# :]*/)|@ *file:|'\
 '^(-[rc]|--requirement|--constraint)[ =]*+(?!requirements/|(requirements|constraints)[^/]*\.txt)' requirements.txt; then \
       $PIP -r requirements.txt && touch /tmp/requirements; fi
-# a pyproject.toml that does not say how to build a package, or (Poetry, uv) that it is none, is an application's: what it
-# needs is installed
+# a pyproject.toml that does not say how to build a package, or says (Poetry, uv) that there is none, is an application's:
+# its dependencies are installed, the project itself is not
 RUN --mount=type=cache,target=/root/.cache/pip \
     if grep -qsE '^package(-mode)? *= *false' pyproject.toml; then touch /tmp/no-package; fi \
  && if grep -qs '^\[project\]' pyproject.toml && { [ -e /tmp/no-package ] \
@@ -55,7 +55,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
       python3 -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"].get("dependencies", []), sep="\n")' \
         >/tmp/dependencies.txt && $PIP -r /tmp/dependencies.txt; fi
 COPY . .
-# setuptools would take the container's own folders for packages of the project: meanwhile they are elsewhere
+# setuptools would take the container's own folders for packages of the project: they are elsewhere meanwhile
 RUN --mount=type=cache,target=/root/.cache/pip \
     mkdir /tmp/container && mv nginx entrypoint /tmp/container \
  && if [ -e requirements.txt ] && [ ! -e /tmp/requirements ]; then $PIP -r requirements.txt; fi \
@@ -66,14 +66,14 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 # an older one would fail at run time only, with a message about something else
 RUN /opt/venv/bin/python -I -c 'import gunicorn, sys; sys.exit(gunicorn.version_info < (21, 2) and f"Gunicorn \
 {gunicorn.__version__} is too old, 21.2 or newer is needed: raise or remove its version in requirements.txt or pyproject.toml")'
-# whatever the umask of the checkout was, the container's user reads the files; a file that is not for this Python may
-# never be imported
+# whatever the umask of the checkout was, the container's user can read the files; one that this Python cannot compile
+# may never be imported
 RUN chmod -R a+rX /app && cp -r entrypoint /opt/venv/lib/python3*/site-packages/ \
  && { python3 -m compileall -q -j 0 /opt/venv /app || true; }
 
 FROM base AS runtime
-# What runs installs nothing, and nobody logs in: the programs for that go, among them all that are setuid, and what only
-# they need. What APT_PACKAGES names, and what another package depends on, stays.
+# A running container installs nothing, and nobody logs in: the programs for that go, among them all that are setuid, and
+# what only they need. What APT_PACKAGES names, and what another package depends on, stays.
 # hadolint ignore=DL4006
 RUN purge() { printf '%s\n' "$@" | grep -vxF "$(printf '%s\n' $APT_PACKAGES)" \
       | xargs dpkg --purge --force-remove-essential --force-remove-protected || true; } \
@@ -87,7 +87,7 @@ RUN purge() { printf '%s\n' "$@" | grep -vxF "$(printf '%s\n' $APT_PACKAGES)" \
  && find /var/log -type f -delete \
  && echo 'app:x:10001:0::/app:/usr/sbin/nologin' >>/etc/passwd
 
-# the layers of the base image would keep what is gone
+# a new root, since the layers of the base image would keep what is gone
 FROM scratch
 # hadolint ignore=DL3067
 COPY --from=runtime / /
