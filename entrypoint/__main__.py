@@ -35,7 +35,12 @@ go_on() {{
   cd "$0"
   PRESTART_DONE=1 exec env --block-signal={",".join(number.name for number in STOP_SIGNALS)} "$@"
 }}
-trap 'status=$?; [ $status != 0 ] || go_on "$@"; echo "{PRESTART} failed with status $status" >&2' EXIT
+say() {{
+  printf '{{"time": "%s", "level": "%s", "logger": "entrypoint", "message": "%s"}}\\n' "$(date -u +%FT%TZ)" "$@" >&2
+}}
+# bash waits for the command that runs, and nothing is begun after it; without this it would go on as after an exit 0
+trap 'trap - EXIT; say info "stopped during {PRESTART}"; exit 0' {" ".join(number.name for number in STOP_SIGNALS)}
+trap 'status=$?; [ $status != 0 ] || go_on "$@"; say critical "{PRESTART} failed with status $status"' EXIT
 . ./{PRESTART}
 trap - EXIT
 go_on "$@"

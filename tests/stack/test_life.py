@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import re
 import signal
@@ -315,8 +316,21 @@ def test_a_prestart_that_fails_ends_the_container(project):
     running = Stack(project, APP_MODULE="hello:app")
     try:
         assert running.process.wait(10) != 0
-        assert "prestart.sh failed with status 1" in running.stderr.read_text().splitlines()[-1]
+        assert json.loads(running.stderr.read_text().splitlines()[-1])["message"] == "prestart.sh failed with status 1"
         assert not (project / "too-far").exists()
+    finally:
+        running.remove()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+def test_a_stop_during_prestart_is_heard(project, number):
+    """Nothing is begun after it: bash itself would go on as after an exit 0."""
+    (project / "prestart.sh").write_text("touch begun\nuntil [ -e never ]; do sleep 0.01; done\n")
+    running = Stack(project, APP_MODULE="hello:app")
+    try:
+        wait_for((project / "begun").exists)
+        assert running.stop(number) == 0
+        assert running.messages() == ["stopped during prestart.sh"]
     finally:
         running.remove()
 
