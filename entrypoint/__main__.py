@@ -6,6 +6,7 @@ With arguments it becomes that command.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import importlib
 import os
 import resource
@@ -121,9 +122,17 @@ def finish_before_others() -> None:
 
 
 def prepare_run_dir(settings: Settings) -> None:
-    """Make the run-time directory, empty but for what an earlier start of this container stored."""
+    """Make the run-time directory, empty but for what an earlier start of this container stored.
+
+    Raises SettingError when it is that of a container that runs (--ipc host): one would get the other's requests.
+    """
     directory = Path(settings.run_dir)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        # as long as this process lives
+        fcntl.flock(os.open(directory, os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise SettingError("RUN_DIR", settings.run_dir, "a directory that no other container uses") from None
     shutil.rmtree(directory / "nginx", ignore_errors=True)
     (directory / "nginx").mkdir()
     (directory / "stopping").unlink(missing_ok=True)

@@ -368,6 +368,18 @@ def test_it_starts_again_with_the_items_of_before(store_directory):
         assert running.get(address).status == 200
 
 
+def test_two_do_not_share_a_run_time_directory(project):
+    """As containers with --ipc host would: the second one's Gunicorn would take the first one's requests."""
+    with stack(project, APP_MODULE="hello:app") as running:
+        run_dir = str(running.run_dir / "run")
+        status, log = starts(project, APP_MODULE="hello:app", RUN_DIR=run_dir)
+        assert status == 1
+        assert [line["message"] for line in log] == [
+            f"RUN_DIR={run_dir!r} cannot be used; allowed: a directory that no other container uses"
+        ]
+        assert running.answers()
+
+
 def test_it_can_be_stopped_before_it_is_ready(project):
     (project / "hello.py").write_text("import threading\nthreading.Event().wait(30)\n")
     running = Stack(project, APP_MODULE="hello:app")
