@@ -57,11 +57,16 @@ gc.disable()
 
 
 def on_starting(server):
-    """Refuse another bind, here or in GUNICORN_CMD_ARGS: whoever sets one means Nginx's port."""
+    """Refuse another bind, here or in GUNICORN_CMD_ARGS, which means Nginx's port; and what Gunicorn would ignore."""
     if server.cfg.bind != [f"unix:{run_dir}/gunicorn.sock"]:
         sys.exit(
             f"bind={','.join(server.cfg.bind)!r} cannot be used: Nginx needs Gunicorn's socket. Leave bind out, in "
             "GUNICORN_CMD_ARGS and in gunicorn.conf.py, and set PORT for Nginx's port"
+        )
+    if ignored := server.cfg.parser().parse_args(server.cfg.get_cmd_args_from_env()).args:
+        sys.exit(
+            f"GUNICORN_CMD_ARGS={os.environ['GUNICORN_CMD_ARGS']!r} cannot be used: Gunicorn would ignore {ignored}. "
+            "Are there quotes around all of it? docker's --env-file keeps them"
         )
 
 

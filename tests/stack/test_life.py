@@ -260,6 +260,14 @@ def test_gunicorns_socket_stays_where_nginx_looks_for_it(project, arguments, lin
     )
 
 
+def test_no_argument_for_gunicorn_is_ignored(project):
+    """Quotes around all of them, which docker's --env-file keeps, make one word that is no option."""
+    arguments = '"--max-requests 1000 --timeout 20"'
+    status, log = starts(project, APP_MODULE="hello:app", GUNICORN_CMD_ARGS=arguments)
+    assert status == 1
+    assert f"GUNICORN_CMD_ARGS={arguments!r} cannot be used: Gunicorn would ignore " in log[-1]["message"]
+
+
 def test_a_port_that_is_taken_is_named(project):
     with socket.create_server(("0.0.0.0", free_port())) as taken:
         port = str(taken.getsockname()[1])
