@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from supervisor import events, loggers
 from supervisor.medusa import asyncore_25 as asyncore
-from supervisor.options import ServerOptions
+from supervisor.options import ServerOptions, decode_wait_status
 from supervisor.process import Subprocess
 from supervisor.states import SupervisorStates
 from supervisor.supervisord import Supervisor
@@ -101,7 +101,9 @@ class _Supervisor(Supervisor):
                 cause = explain(cause, os.environ["APP_MODULE"], Path.cwd())
             self.fail(f"{name} ended with status {status} and cannot go on: {cause}")
         elif self.restarted_too_often(name):
-            self.fail(f"{name} ended {RESTARTS} times within {WITHIN_SECONDS} seconds; the last it said: {cause}")
+            how = decode_wait_status(self.options.ended)[1]
+            often = f"{name} ended {RESTARTS} times within {WITHIN_SECONDS} seconds, the last time {how}"
+            self.fail(f"{often}; the last it said: {cause}")
 
     def restarted_too_often(self, name: str) -> bool:
         recent = self.restarts.setdefault(name, deque(maxlen=RESTARTS))
@@ -161,6 +163,13 @@ def stopped_processes(groups: set[int]) -> set[int]:
 
 
 class _Options(ServerOptions):
+    ended: int | None = None
+
+    def waitpid(self) -> tuple[int | None, int | None]:
+        """Keeps the status of the child that has ended, of which a process is told no signal."""
+        pid, self.ended = super().waitpid()
+        return pid, self.ended
+
     def make_logger(self) -> None:
         self.logger = loggers.Logger(self.loglevel, [_JsonHandler()])
         for message in self.parse_criticals + self.parse_warnings:

@@ -297,7 +297,8 @@ def test_a_program_that_is_killed_again_and_again_ends_the_container(project):
 
         wait_for(kill, 30)
         assert running.process.returncode == 1
-        assert "nginx ended 10 times within 60 seconds" in running.log()[-1]["message"]
+        last = running.log()[-1]["message"]
+        assert "nginx ended 10 times within 60 seconds, the last time terminated by SIGKILL; the last it said: " in last
 
 
 def test_prestart_runs_first_and_its_variables_reach_the_application(project):
