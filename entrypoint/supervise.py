@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import time
 from collections import deque
 from pathlib import Path
@@ -169,6 +170,11 @@ class _Options(ServerOptions):
         """Keeps the status of the child that has ended, of which a process is told no signal."""
         pid, self.ended = super().waitpid()
         return pid, self.ended
+
+    def usage(self, message: str) -> None:
+        """What is wrong with supervisord.conf or with the container's limits."""
+        logs.write("critical", "entrypoint", f"supervisord cannot start: {message}")
+        sys.exit(1)
 
     def make_logger(self) -> None:
         self.logger = loggers.Logger(self.loglevel, [_JsonHandler()])

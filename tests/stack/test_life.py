@@ -218,6 +218,10 @@ CANNOT_START = {
     "log level": ({"LOG_LEVEL": "loud"}, "LOG_LEVEL='loud' cannot be used; allowed: debug, info, warning"),
     "Gunicorn's arguments": ({"GUNICORN_CMD_ARGS": "--nonsense"}, "--nonsense"),
     "run-time directory": ({"RUN_DIR": "/proc/nope"}, "the run-time directory /proc/nope cannot be written"),
+    "supervisord's configuration": (
+        {"SUPERVISORD": "broken"},
+        "supervisord cannot start: .ini file does not include supervisord section",
+    ),
     "Nginx's configuration": ({"NGINX": "broken"}, "nginx does not accept its configuration: "),
 }
 
@@ -230,6 +234,8 @@ def test_what_cannot_start_ends_and_says_why(project, name, preload):
     environment, reason = CANNOT_START[name]
     if "NGINX" in environment:
         (project / "nginx" / "upstream.conf").write_text("upstream {\n")
+    if "SUPERVISORD" in environment:
+        (project / "supervisord.conf").write_text("[program:worker]\n")
     status, log = starts(project, **{"APP_MODULE": "hello:app", "PRELOAD_APP": preload} | environment)
     assert status == 1
     assert log[-1]["level"] == "critical"
