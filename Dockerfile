@@ -6,7 +6,8 @@ ARG BASE_IMAGE=public.ecr.aws/docker/library/debian:trixie-slim
 FROM $BASE_IMAGE AS base
 # Debian packages that the application needs to run, such as "libpq5"
 ARG APT_PACKAGES=""
-# Security updates that are newer than the base image are installed as well, so no version is pinned.
+# Security updates that are newer than the base image are installed as well, so no version is pinned. Debian's slim image
+# has no certificate authorities: without them Python trusts no server's certificate.
 # Nginx's package needs iproute2 only to look for a free port while it is installed: an empty package stands in for it
 # and for the ten that come with it (8 MB), and later for debconf, which asks questions of whoever installs packages.
 # hadolint ignore=DL3008
@@ -18,7 +19,7 @@ RUN mkdir -p /tmp/stand-in/DEBIAN \
  && apt-get update \
  && DEBIAN_FRONTEND=noninteractive apt-get upgrade -y --no-install-recommends \
  && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
-      /tmp/stand-in.deb nginx python3 libcap2-bin $APT_PACKAGES \
+      /tmp/stand-in.deb ca-certificates nginx python3 libcap2-bin $APT_PACKAGES \
  && rm -rf /tmp/stand-in* /var/lib/apt/lists/*
 # The same Nginx with the right to bind port 80 where users have none (AWS Fargate). A copy, because the kernel
 # refuses to run a file with a capability that the container was denied, and elsewhere none is needed.

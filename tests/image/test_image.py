@@ -157,6 +157,13 @@ def test_its_packages_are_whole(image):
     assert found.split() == ["bsdutils", "libssl3t64", "nginx", "python3"]
 
 
+def test_it_trusts_the_servers_that_everybody_trusts(image):
+    """Of a user pool's keys, for example. A base image may have the authorities; Debian's own has not."""
+    script = "import ssl; print(ssl.create_default_context().cert_store_stats()['x509_ca'])"
+    assert int(docker("run", "--rm", IMAGE, "python", "-c", script)) > 100
+    assert re.search(r"apt-get install[^#&]* ca-certificates ", (ROOT / "Dockerfile").read_text().split("\nFROM ")[1])
+
+
 def test_its_size_is_known(image):
     """The margin is for what Debian and the libraries gain over time; a compiler or a cache is ten times that."""
     assert int(docker("inspect", "-f", "{{.Size}}", IMAGE)) < 150 * 10**6
