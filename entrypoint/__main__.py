@@ -166,7 +166,8 @@ def export(settings: Settings) -> None:
         "PRELOAD_APP": settings.preload_app,
         "WEB_CONCURRENCY": str(settings.workers),
         "MAX_BODY_SIZE": str(settings.max_body_size),
-        "LOG_LEVEL": settings.log_level,
+        # as Python's logging writes it: applications hand it to setLevel(), which knows no other case
+        "LOG_LEVEL": settings.log_level.upper(),
     }
     # where the root is read-only, supervisord and the application need another place for temporary files as well
     os.environ.setdefault("TMPDIR", temporary_directory(settings.run_dir))

@@ -188,7 +188,10 @@ def test_the_application_is_told_a_name_and_a_port_of_the_server(project):
 
 
 @pytest.mark.parametrize("level", ["debug", "info", "warning", "error", "critical"])
-def test_every_log_level_starts(project, level):
+def test_every_log_level_starts_and_the_application_may_use_it(project, level):
+    """Whatever its case was, logging takes it."""
+    with (project / "hello.py").open("a") as file:
+        file.write('\nimport logging\nimport os\n\nlogging.getLogger("hello").setLevel(os.environ["LOG_LEVEL"])\n')
     with stack(project, APP_MODULE="hello:app", LOG_LEVEL=level) as running:
         assert running.answers()
 
