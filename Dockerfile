@@ -94,12 +94,12 @@ FROM scratch
 COPY --from=runtime / /
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /app /app
+WORKDIR /app
 # directories that the application may write, such as "/app/instance"
 ARG WRITABLE_DIRECTORIES=""
 RUN for directory in $WRITABLE_DIRECTORIES; do mkdir -p "$directory" && chown -R 10001:0 "$directory" && chmod -R g+rwX "$directory"; done
 # any user may run the image; this one is in no other's way, and has a name for libraries that ask for one
 USER 10001:0
-WORKDIR /app
 ARG APP_MODULE=app.wsgi:app
 ENV APP_MODULE=$APP_MODULE PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 ARG VERSION="" REVISION="" SOURCE=""

@@ -27,7 +27,7 @@ LAYOUTS = {
     "flat_layout": ({"APP_MODULE": "shop:create_app()"}, "flat 1.0"),
     "application": ({"APP_MODULE": "app:app"}, "application"),
     "own_pins": ({"APP_MODULE": "main:app"}, "flask=2.3.3 werkzeug=2.3.8 gunicorn=23.0.0"),
-    "legacy": ({"APP_MODULE": "shop:app", "WRITABLE_DIRECTORIES": "/app/instance"}, "legacy at http://127.0.0.1:"),
+    "legacy": ({"APP_MODULE": "shop:app", "WRITABLE_DIRECTORIES": "instance /data"}, "legacy at http://127.0.0.1:"),
     "html": ({"APP_MODULE": "web:app"}, "<h1>html"),
     "migrations": (
         {"APP_MODULE": "archive:app", "APT_PACKAGES": "libmagic1t64 util-linux", "APT_BUILD_PACKAGES": "patch"},
@@ -220,7 +220,7 @@ def test_what_says_that_it_is_no_package_is_not_installed(build: Callable[..., s
 
 def test_any_user_of_the_group_writes_where_the_application_may(built: Build) -> None:
     image = built("legacy")
-    docker("run", "--rm", "--user=12345:0", image, "touch", "/app/instance/x")
+    docker("run", "--rm", "--user=12345:0", image, "touch", "/app/instance/x", "/data/x")
     assert docker("run", "--rm", "--user=12345:0", image, "sh", "-c", "touch /app/x 2>&1; true").endswith("denied")
 
 
