@@ -15,6 +15,7 @@ _NOT_IN_MODULE = re.compile(r"Failed to (find|parse)|Application object must be|
 _REFUSAL = re.compile(r"(?:[\w.]+AppImportError: )?(APP_MODULE=.*?)(?: \(/.*, line \d+\))?")
 _MODULE_MISSING = re.compile(r"No module named '([\w.]+)'")
 _EXCEPTION = re.compile(r"[\w.]+(Error|Exception)\b")
+_MAY_NOT_WRITE = re.compile(r"Permission denied|Read-only file system|unable to open database file|readonly database")
 _CONTAINER_FILES = {
     "Dockerfile", "nginx", "supervisord.conf", "gunicorn.conf.py", "entrypoint", "build.yml", "release.yml",
     "__pycache__",
@@ -41,7 +42,8 @@ def explain(cause: str, app_module: str, directory: Path) -> str:
             "packages: is it in requirements.txt or pyproject.toml?"
         )
     if _EXCEPTION.match(cause):
-        return f"{cause}, while APP_MODULE={app_module} was loaded from {directory}"
+        hint = ": is what it writes in WRITABLE_DIRECTORIES?" if _MAY_NOT_WRITE.search(cause) else ""
+        return f"{cause}, while APP_MODULE={app_module} was loaded from {directory}{hint}"
     return cause
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 
 import flask
 import pytest
 from werkzeug.local import LocalProxy
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from entrypoint.application import refusal
+from entrypoint.application import explain, refusal
 
 
 def called(*_, **__):
@@ -110,3 +111,17 @@ def test_the_name_that_gunicorn_looks_for_by_itself():
 def test_what_is_no_factory_either_says_what_it_takes(what, module, takes):
     expected = f"APP_MODULE={module} takes {takes}, and a WSGI application takes (environ, start_response)"
     assert refusal(what, module) == expected
+
+
+@pytest.mark.parametrize(
+    "cause",
+    [
+        "PermissionError: [Errno 13] Permission denied: 'logs' (/app/shop.py, line 4)",
+        "OSError: [Errno 30] Read-only file system: 'logs' (/app/shop.py, line 4)",
+        "sqlite3.OperationalError: attempt to write a readonly database (/app/shop.py, line 4)",
+        "sqlalchemy.exc.OperationalError: (sqlite3.OperationalError) unable to open database file (/app/shop.py, line 4)",
+    ],
+)
+def test_who_may_not_write_is_told_what_decides_it(cause):
+    assert explain(cause, "shop:app", Path("/app")).endswith("from /app: is what it writes in WRITABLE_DIRECTORIES?")
+    assert "WRITABLE" not in explain("ValueError: logs (/app/shop.py, line 4)", "shop:app", Path("/app"))
