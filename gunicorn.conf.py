@@ -73,6 +73,12 @@ def on_starting(server):
 def when_ready(server):
     """The socket is for the container's own user and group; what is loaded now is shared by all workers."""
     os.chmod(f"{run_dir}/gunicorn.sock", 0o660)
+    if begun := application.begun():
+        server.log.warning(
+            "while the application was imported, once for all workers, it %s. If requests need them, set "
+            "PRELOAD_APP=0: then every worker has its own",
+            begun,
+        )
     gc.freeze()
     gc.enable()
 

@@ -1,10 +1,15 @@
-"""What is said of an application that Gunicorn could not load, or that is none: what was looked for, and where."""
+"""What is said of an application that Gunicorn could not load, or that is none: what was looked for, and where. And of
+one that has begun what does not survive a fork.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import os
 import re
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -98,6 +103,29 @@ def first_is_optional(signature: inspect.Signature) -> bool:
     """Whether the first parameter has a default, which environ never needs: create_app(config=None, testing=False)."""
     first = next(iter(signature.parameters.values()))
     return first.default is not first.empty and first.name != "environ"
+
+
+def begun() -> str:
+    """What this process, which workers are about to be forked from, has begun and they will not have for themselves."""
+    threads = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+    ports = [str(port) for port in connected_ports()]
+    found = {"started threads, which no worker has: ": threads, "opened connections, which all share: to port ": ports}
+    return ", and ".join(said + ", ".join(names) for said, values in found.items() if (names := sorted(set(values))))
+
+
+def connected_ports() -> Iterator[int]:
+    """The servers' ports, of the TCP connections of this process. None where the system is not Linux.
+
+    Without those to 169.254.0.0/16, where boto3 asks AWS for credentials when a client is made, once in hours.
+    """
+    with contextlib.suppress(OSError):
+        mine = {os.readlink(path) for path in Path("/proc/self/fd").iterdir() if path.is_socket()}
+        for table in ("tcp", "tcp6"):
+            for line in Path("/proc/self/net", table).read_text().splitlines()[1:]:
+                _, _, server, state, *_, inode = line.split()[:10]
+                address, port = server.split(":")
+                if state == "01" and f"socket:[{inode}]" in mine and not re.fullmatch("....FEA9", address):
+                    yield int(port, 16)
 
 
 def contents(directory: Path) -> str:

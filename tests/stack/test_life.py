@@ -196,6 +196,29 @@ def test_every_log_level_starts_and_the_application_may_use_it(project, level):
         assert running.answers()
 
 
+BEGINS = """
+import socket
+import threading
+
+threading.Thread(target=threading.Event().wait, name="mails", daemon=True).start()
+connection = socket.create_connection(("127.0.0.1", {port}))
+"""
+
+
+@pytest.mark.parametrize("preload", ["1", "0"])
+def test_what_the_application_begins_while_it_is_imported_is_named(project, preload):
+    """A thread stays behind in Gunicorn's master, a database's connection mixes the workers' answers: no error tells."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with (project / "hello.py").open("a") as file:
+            file.write(BEGINS.format(port=port))
+        with stack(project, APP_MODULE="hello:app", PRELOAD_APP=preload) as running:
+            told = (
+                f"no worker has: mails, and opened connections, which all share: to port {port}. If requests need them"
+            )
+            wait_for(lambda: sum(told in message for message in running.messages()) == int(preload))
+
+
 def starts(project: Path, **environment: str) -> tuple[int, list[dict]]:
     """Start what cannot run: the exit status, and the log."""
     running = Stack(project, **environment)
