@@ -8,6 +8,7 @@ import contextlib
 import inspect
 import os
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -61,7 +62,7 @@ def install() -> None:
 
     def load(self: Any) -> Any:
         application = util.import_app(self.app_uri)
-        if reason := refusal(application, self.app_uri):
+        if reason := refusal(application, self.app_uri) or unusable_threads(self.cfg.worker_class_str, self.app_uri):
             # Gunicorn's workers print it, and then the line's end: both at once, or another's words come between them
             raise AppImportError(f"{reason}\n")
         return application
@@ -88,6 +89,21 @@ def refusal(application: Callable[..., Any], app_module: str) -> str:
     module, _, name = app_module.partition(":")
     call = f"{module}:{name or 'application'}({'…' if fewest else ''})"
     return f"APP_MODULE={app_module} is a function that makes an application: did you mean APP_MODULE={call}?"
+
+
+def unusable_threads(worker_class: str, app_module: str) -> str:
+    """Why threads of this process cannot each wait by themselves, if the workers are made of them; "" if they can.
+
+    Those of gevent and eventlet would all stand still while one waits for the next connection.
+    """
+    gevent, eventlet = sys.modules.get("gevent.monkey"), sys.modules.get("eventlet.patcher")
+    replaced = (gevent and gevent.is_module_patched("threading")) or (eventlet and eventlet.is_monkey_patched("thread"))
+    if not replaced or worker_class != "entrypoint.worker.Worker":
+        return ""
+    return (
+        f"APP_MODULE={app_module} replaces Python's threads, which the workers are made of: leave out gevent's "
+        'monkey.patch_all() or eventlet.monkey_patch(). Flask-SocketIO works with async_mode="threading"'
+    )
 
 
 def accepts(signature: inspect.Signature, count: int) -> bool:

@@ -102,6 +102,15 @@ NO_APPLICATION = {
 
 
 @pytest.mark.parametrize("preload", ["1", "0"])
+def test_an_application_whose_threads_are_none_ends_the_container_at_once(project: Path, preload: str) -> None:
+    """Each request that waits for something would take ten seconds and more."""
+    patched = "from gevent import monkey\n\nmonkey.patch_all()\n" + (project / "app.py").read_text()
+    (project / "patched.py").write_text(patched)
+    last = last_line(project, "patched:app", preload)
+    assert "APP_MODULE=patched:app replaces Python's threads, which the workers are made of" in last
+
+
+@pytest.mark.parametrize("preload", ["1", "0"])
 @pytest.mark.parametrize("module", NO_APPLICATION)
 def test_what_is_no_application_ends_the_container_at_once(tmp_path: Path, module: str, preload: str) -> None:
     """It can be called, so that Gunicorn takes it, and every request would be a 500."""

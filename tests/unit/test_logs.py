@@ -118,7 +118,7 @@ def test_an_exception_without_a_traceback_is_a_cause(said):
 def test_a_worker_class_that_gunicorn_cannot_load_is_a_cause(said):
     def load():
         try:
-            import gevent  # noqa: F401
+            import not_installed  # noqa: F401
         except ImportError:
             raise RuntimeError("gevent worker requires gevent 24.10.1 or higher")  # noqa: B904
 
