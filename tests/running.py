@@ -95,7 +95,9 @@ class Stack(Running):
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin",
             "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",
+            # whatever this machine has
             "WEB_CONCURRENCY": "2",
+            "NGINX_WORKER_PROCESSES": "2",
             "PORT": str(self.port),
             "RUN_DIR": str(self.run_dir / "run"),
         }

@@ -17,7 +17,8 @@ pytestmark = pytest.mark.docker
 
 @pytest.fixture(scope="module")
 def running(image):
-    with container() as running:
+    """With as many workers as the tests expect, whatever this machine has."""
+    with container(WEB_CONCURRENCY="2", NGINX_WORKER_PROCESSES="2") as running:
         yield running
 
 

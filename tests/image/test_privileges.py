@@ -34,7 +34,8 @@ RESTRICTIONS = {
     "128 MiB": ("--memory", "128m"),
     "a quarter of a CPU": ("--cpus", "0.25"),
     "1,024 files": ("--ulimit", "nofile=1024"),
-    "64 processes": ("--pids-limit", "64"),
+    # threads count as well: on a machine with many CPUs its workers would have more
+    "64 processes": ("--pids-limit", "64", "-e", "WEB_CONCURRENCY=2"),
 }
 # the capability in Nginx's file is what lets it bind the port, and these take it away
 NO_PORT_80 = {
