@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.proxy.raw import ask, assert_problem, exchange, request, responses
+from tests.proxy.raw import Response, ask, assert_problem, exchange, request, responses
 from tests.proxy.upstreams import nginx_alone
 from tests.running import stack, wait_for
 
@@ -22,29 +22,35 @@ def limited(project):
         yield running
 
 
+def burst(
+    port: int, count: int, method: str = "GET", target: str = "/seen", source: str = "", headers: tuple[str, ...] = ()
+) -> list[Response]:
+    """The responses to so many requests on one connection, as fast as they go."""
+    last = request(method, target, *headers)
+    one = last.replace(b"Connection: close\r\n", b"")
+    return responses(exchange(port, one * (count - 1) + last, source=source), head=method == "HEAD")
+
+
 def statuses(port: int, count: int, target: str = "/seen", source: str = "", *headers: str) -> list[int]:
-    """Of requests on one connection, as fast as they go."""
-    one = request("GET", target, *headers).replace(b"Connection: close\r\n", b"")
-    last = request("GET", target, *headers)
-    return [response.status for response in responses(exchange(port, one * (count - 1) + last, source=source))]
+    return [response.status for response in burst(port, count, target=target, source=source, headers=headers)]
 
 
 def test_a_rate_above_the_limit_is_429_with_retry_after(limited):
     begin = time.monotonic()
-    found = statuses(limited.port, 40, source="127.0.5.1")
+    answered = burst(limited.port, 40, source="127.0.5.1")
+    found = [response.status for response in answered]
     assert set(found) == {200, 429}
     # one at once, as many in advance as the rate is, and what becomes free meanwhile
     assert 1 + RATE <= found.count(200) <= 2 + RATE + RATE * (time.monotonic() - begin)
-    response = ask(limited.port, request("GET", "/seen"), source="127.0.5.1")
+    response = next(response for response in answered if response.status == 429)
     assert_problem(response, 429)
     assert response.get("retry-after") == "1"
 
 
 def test_head_above_the_limit_has_no_body(limited):
-    statuses(limited.port, 40, source="127.0.5.2")
-    raw = exchange(limited.port, request("HEAD", "/seen"), source="127.0.5.2")
-    assert raw.startswith(b"HTTP/1.1 429 ")
-    assert raw.endswith(b"\r\n\r\n")
+    # a body would be read as a response that does not parse
+    answered = burst(limited.port, 40, "HEAD", source="127.0.5.2")
+    assert {response.status for response in answered} == {200, 429}
 
 
 def test_it_is_for_one_address_and_for_a_time(limited):
