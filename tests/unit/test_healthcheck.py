@@ -13,7 +13,6 @@ from entrypoint import healthcheck
 @pytest.fixture
 def listener(monkeypatch):
     """Stands for the container's Nginx."""
-    monkeypatch.setattr(healthcheck, "TIMEOUT", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         monkeypatch.setenv("PORT", str(listener.getsockname()[1]))
         yield listener
@@ -49,7 +48,8 @@ def test_an_answer_is_healthy_unless_it_is_a_failure(listener, capsys, answer, e
     assert asked == [b"GET /ping HTTP/1.0\r\nHost: localhost\r\nUser-Agent: healthcheck\r\n\r\n"]
 
 
-def test_a_server_that_does_not_answer_is_unhealthy(listener, capsys):
+def test_a_server_that_does_not_answer_is_unhealthy(listener, monkeypatch, capsys):
+    monkeypatch.setattr(healthcheck, "TIMEOUT", 0.1)
     assert healthcheck.main() == 1
     assert "timed out" in capsys.readouterr().out
 
