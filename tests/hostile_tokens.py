@@ -276,7 +276,8 @@ INVALID = {
     "exp true": claim(exp=True),
     "exp negative": claim(exp=-1),
     "exp a year ahead": now_plus("exp", 365 * 86400),
-    "exp more than a day ahead": now_plus("exp", 24 * 3600 + 2),
+    # the very second is in test_cognito.py: here some pass before the token is looked at
+    "exp more than a day ahead": now_plus("exp", 24 * 3600 + 600),
     "nbf in the future": now_plus("nbf", 3600),
     "nbf a string": claim(nbf="0"),
     "nbf null": claim(nbf=None),
