@@ -13,7 +13,7 @@ import pytest
 from app import keys
 from app.background import BackgroundJob
 from app.keys import KeyCache, KeysUnavailable, parse_keys
-from tests.faults import KeyServer, body, broken, slow
+from tests.faults import FAULT_SECONDS, KeyServer, body, broken, slow
 from tests.running import wait_for
 from tests.tokens import base64url, jwk
 
@@ -39,7 +39,9 @@ def clock():
 
 
 @pytest.fixture
-def cache(server, clock):
+def cache(server, clock, monkeypatch):
+    """Fetches follow each other after an hour: no test takes that long."""
+    monkeypatch.setattr(keys, "BETWEEN_FETCHES", 3600.0)
     return KeyCache(server.url, clock)
 
 
@@ -49,10 +51,11 @@ def impatient(monkeypatch):
     monkeypatch.setattr(keys, "BETWEEN_FETCHES", 0.0)
 
 
-def seconds(function, *arguments):
-    began = time.monotonic()
-    function(*arguments)
-    return time.monotonic() - began
+@pytest.fixture
+def patient(monkeypatch):
+    """Who waits for a slow fetch waits until it has ended."""
+    for name in ("TIMEOUT", "WHOLE_FETCH"):
+        monkeypatch.setattr(keys, name, 2.0 * FAULT_SECONDS)
 
 
 def goes_down(server):
@@ -70,9 +73,10 @@ def refuses(*entries):
     return answers(body(json.dumps({"keys": list(entries)}).encode()))
 
 
+SLOW = answers(slow)
 TROUBLE = {
     "down": goes_down,
-    "slow by 30 s": answers(slow),
+    "slow by 30 s": SLOW,
     "broken": answers(broken),
     "HTML": answers(body(b"<!doctype html><title>Sign in</title>", Content_Type="text/html")),
     "10 MB": answers(body(json.dumps({"keys": [jwk("three")], "x": "x" * 10**7}).encode())),
@@ -94,16 +98,17 @@ TROUBLE = {
 
 
 @pytest.mark.parametrize("name", TROUBLE)
-def test_known_keys_stay_when_the_address_fails(impatient, server, clock, name):
+def test_known_keys_stay_when_the_address_fails(impatient, patient, server, clock, name):
     cache = KeyCache(server.url, clock)
     known = cache.find("one")
     TROUBLE[name](server)
     clock.now += FRESH + 1
     for _ in range(3):
-        assert seconds(cache.find, "one") < 0.5
         assert cache.find("one") is known
     assert cache.find("three") is None
     assert cache.find("one") is known
+    # nobody has waited for it
+    assert cache.job.running or TROUBLE[name] is not SLOW
     server.released.set()
     wait_for(lambda: not cache.job.running)
     clock.now += USABLE - FRESH - 2
@@ -121,7 +126,7 @@ def test_the_address_fails_at_first(impatient, server, clock, name):
     began = time.monotonic()
     with pytest.raises(KeysUnavailable):
         cache.find("one")
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < FAULT_SECONDS / 2
     server.released.set()
     if name == "down":
         server.comes_up()
@@ -140,8 +145,9 @@ def test_after_a_failure_nobody_waits_and_the_answer_says_when_to_come_back(serv
     for _ in range(100):
         with pytest.raises(KeysUnavailable) as raised:
             cache.find("one")
-        assert 0 < raised.value.retry_after <= 10
-    assert time.monotonic() - began < 0.5
+        assert 0 < raised.value.retry_after <= 3600
+    # if each of them waited, it would be 200 s
+    assert time.monotonic() - began < 20
     assert len(server.requests) == 1
 
 
@@ -156,7 +162,7 @@ def test_two_hundred_unknown_keys_cause_one_fetch(server, cache):
     with ThreadPoolExecutor(20) as threads:
         found = list(threads.map(cache.find, [f"unknown {n}" for n in range(200)]))
     assert found == [None] * 200
-    # the first ten seconds belong to the fetch that found the known keys
+    # the time until the next one belongs to the fetch that found the known keys
     assert server.requests == ["/"]
 
 
@@ -168,16 +174,18 @@ def test_unknown_keys_cause_one_fetch_later_too(server, cache, monkeypatch):
     assert server.requests == ["/", "/"]
 
 
-def test_known_keys_do_not_wait_for_a_fetch(impatient, server, clock):
+def test_known_keys_do_not_wait_for_a_fetch(impatient, patient, server, clock):
     cache = KeyCache(server.url, clock)
     cache.find("one")
     server.fault = slow
     with ThreadPoolExecutor(20) as threads:
         unknown = [threads.submit(cache.find, f"unknown {n}") for n in range(20)]
         wait_for(lambda: len(server.requests) == 2)
-        assert seconds(cache.find, "one") < 0.1
-        # and one request waits at most: the others are told at once
-        wait_for(lambda: sum(not future.done() for future in unknown) == 1, 1)
+        # one request waits at most: the others are told at once
+        wait_for(lambda: sum(not future.done() for future in unknown) == 1)
+        assert cache.find("one")
+        assert sum(not future.done() for future in unknown) == 1
+        server.released.set()
     assert len(server.requests) == 2
 
 
@@ -263,10 +271,11 @@ def test_a_first_fetch_that_takes_longer_than_it_may_is_not_waited_for(monkeypat
     monkeypatch.setattr(keys, "fetch", lambda _: released.wait(30))
     cache = KeyCache("http://127.0.0.1")
     began = time.monotonic()
-    for _ in range(20):
+    for _ in range(200):
         with pytest.raises(KeysUnavailable):
             cache.find("one")
-    assert 0.2 < time.monotonic() - began < 1
+    # if each of them waited, it would be 40 s
+    assert 0.2 < time.monotonic() - began < 20
     assert cache.job.running
     released.set()
 
@@ -316,7 +325,7 @@ def test_no_more_than_twenty_keys_are_taken():
     assert list(parse_keys(json.dumps(document).encode())) == [f"{n}" for n in range(20)]
 
 
-def test_a_thread_that_cannot_be_started_is_tried_again(impatient, server, clock, monkeypatch):
+def test_a_thread_that_cannot_be_started_is_tried_again(impatient, patient, server, clock, monkeypatch):
     """A container may have no more of them than its limit of processes allows."""
     cache = KeyCache(server.url, clock)
 
@@ -325,7 +334,10 @@ def test_a_thread_that_cannot_be_started_is_tried_again(impatient, server, clock
 
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", refuse)
-        assert seconds(pytest.raises, KeysUnavailable, cache.find, "one") < 1
+        began = time.monotonic()
+        with pytest.raises(KeysUnavailable):
+            cache.find("one")
+        assert time.monotonic() - began < 20
     assert cache.find("one")
 
 
