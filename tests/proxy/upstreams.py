@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.proxy.raw import exchange
-from tests.running import ROOT, free_port, wait_for
+from tests.running import ROOT, free_port, json_lines, wait_for
 
 # appends what it sees to the file SEEN, and answers with the same
 RECORDER = """
@@ -177,7 +177,9 @@ class NginxAlone:
             return False
 
     def access_lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.stdout.read_text().splitlines()]
+        text = self.stdout.read_text()
+        # a line that is being written is none yet
+        return json_lines(text[: text.rfind("\n") + 1])
 
     def remove(self) -> None:
         if self.name:
