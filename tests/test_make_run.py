@@ -36,7 +36,8 @@ def test_make_run_serves_all_three_collections_without_an_aws_account(engine, tm
             ["make", "run"], cwd=ROOT, env=environment, stdout=output, stderr=output, start_new_session=True
         )
     try:
-        wait_for(answers, 300, "make run answers")
+        # the image of the local AWS is built first
+        wait_for(answers, 600, "make run answers")
         token = subprocess.run(
             ["make", "--silent", "token", "USER=bob"],
             cwd=ROOT,
@@ -62,7 +63,8 @@ def test_make_run_serves_all_three_collections_without_an_aws_account(engine, tm
         os.killpg(running.pid, signal.SIGINT)
         running.wait(60)
         if engine == "with":
-            subprocess.run(["docker", "compose", "down"], cwd=ROOT, env=environment, capture_output=True, timeout=120)
+            down = ["docker", "compose", "down", "--rmi", "local"]
+            subprocess.run(down, cwd=ROOT, env=environment, capture_output=True, timeout=120)
 
 
 def test_an_engine_without_compose_is_of_no_use(tmp_path):
