@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import atexit
 import itertools
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -48,6 +49,7 @@ class LocalAwsProcess:
         if not file.exists():
             raise RuntimeError(f"the local AWS did not start: {log.read_text()}")
         self.environment = dict(line.split("=", 1) for line in file.read_text().splitlines())
+        shutil.rmtree(directory)
         self.url = self.environment["AWS_ENDPOINT_URL_DYNAMODB"]
         self._tables = (f"items-{number}" for number in itertools.count(1))
         self._users = {"alice", "bob"}
