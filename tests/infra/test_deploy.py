@@ -76,7 +76,10 @@ class Account:
             text = json.dumps(for_moto(template, SUPPORTED, Name=self.name, **given))
             (directory / "infra" / f"{template}.yml").write_text(text)
         for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
-            subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@t", *command], cwd=directory, check=True)
+            # whatever the user's own configuration asks for, such as signatures
+            identity = {f"GIT_{who}_{what}": "t" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+            variables = os.environ | {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull} | identity
+            subprocess.run(["git", *command], cwd=directory, env=variables, check=True)
         # not committed, so not built
         (directory / "draft").write_text("draft")
         self._make_build_project()
