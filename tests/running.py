@@ -54,6 +54,14 @@ class Running:
     """What a Stack and a Container have in common: an address, and a first process."""
 
     base: str
+    # when the start began, and how long it took until the first answer
+    begun: float
+    start_seconds: float
+
+    @property
+    def back_seconds(self) -> float:
+        """How long what was killed may take to be back: two seconds, on a machine that starts within one."""
+        return max(2, 2 * self.start_seconds)
 
     @property
     def api(self) -> Api:
@@ -101,6 +109,7 @@ class Stack(Running):
             "PORT": str(self.port),
             "RUN_DIR": str(self.run_dir / "run"),
         }
+        self.begun = time.monotonic()
         with self.stdout.open("wb") as output, self.stderr.open("wb") as error:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "entrypoint"],
@@ -121,6 +130,7 @@ class Stack(Running):
     def wait_ready(self) -> Stack:
         wait_for(lambda: self.answers() or self.process.poll() is not None, START_SECONDS, "the stack answers")
         assert self.process.poll() is None, self.stderr.read_text()
+        self.start_seconds = time.monotonic() - self.begun
         return self
 
     def stop(self, number: int = signal.SIGTERM, seconds: float = 20) -> int:
@@ -194,10 +204,12 @@ class Container(Running):
             environment["PORT"] = str(self.port)
         network = ["--network", "host"] if host else ["-p", f"127.0.0.1:{self.port}:{inside}"]
         variables = [word for name, value in environment.items() for word in ("-e", f"{name}={value}")]
+        self.begun = time.monotonic()
         self.id = docker("run", "-d", *network, *variables, *options, image)
 
     def wait_ready(self) -> Container:
         wait_for(lambda: self.answers() or not self.inspect("State.Running"), START_SECONDS, "the container answers")
+        self.start_seconds = time.monotonic() - self.begun
         assert self.inspect("State.Running"), self.output()
         return self
 
@@ -215,7 +227,7 @@ class Container(Running):
     def log(self) -> list[dict[str, Any]]:
         return json_lines(self.output())
 
-    def wait_exit(self, seconds: float = 15) -> int:
+    def wait_exit(self, seconds: float = START_SECONDS) -> int:
         """The exit status, once it has ended by itself."""
         wait_for(lambda: not self.inspect("State.Running"), seconds, "the container ends")
         return int(self.inspect("State.ExitCode"))

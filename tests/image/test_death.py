@@ -121,7 +121,7 @@ def settled(running):
         one = found["gunicorn master"] == found["nginx master"] == 1
         return one and found["gunicorn worker"] == workers and found["nginx worker"]
 
-    wait_for(alone, 15, "one of each program")
+    wait_for(alone, 30, "one of each program")
 
 
 def complete(running, count):
@@ -137,9 +137,11 @@ def kill_one(running, victim):
     killed = find(running, victim)[0]
     os.kill(killed, signal.SIGKILL)
 
-    wait_for(lambda: (now := find(running, victim)) and killed not in now and running.answers(), 5, f"{victim} is back")
+    wait_for(
+        lambda: (now := find(running, victim)) and killed not in now and running.answers(), 10, f"{victim} is back"
+    )
     settled(running)
-    wait_for(lambda: complete(running, count), 5, "as many processes as before, and no zombie")
+    wait_for(lambda: complete(running, count), 10, "as many processes as before, and no zombie")
 
 
 @pytest.fixture(scope="module")
@@ -162,11 +164,11 @@ def test_what_is_killed_comes_back_and_no_item_is_lost(victim_container, victim)
         os.kill(pid, signal.SIGKILL)
     wait_for(
         lambda: (new := find(running, victim)) and not set(new) & set(killed) and running.answers(),
-        2,
+        running.back_seconds,
         f"{victim} is back",
     )
     settled(running)
-    wait_for(lambda: complete(running, count), 5, "as many processes as before, and no zombie")
+    wait_for(lambda: complete(running, count), 10, "as many processes as before, and no zombie")
     assert items(running) == before
     assert put(running) == 201
 
@@ -215,7 +217,9 @@ def test_a_worker_that_is_out_of_memory_comes_back_and_the_others_go_on(start):
         with ThreadPoolExecutor(1) as threads:
             asking = threads.submit(keep_asking)
             assert running.get("/allocate?mb=1024").status == 502
-            wait_for(lambda: len(set(find(running, "gunicorn worker")) - workers) == 1, 2, "a new worker")
+            wait_for(
+                lambda: len(set(find(running, "gunicorn worker")) - workers) == 1, running.back_seconds, "a new worker"
+            )
             done.set()
             asking.result()
         # requests that were with the dead worker are lost with it, and said to be

@@ -15,7 +15,7 @@ import requests
 
 from tests.api import Answer
 from tests.layouts.project import PROJECTS, ProjectContainer, running
-from tests.running import ROOT, START_SECONDS, docker, wait_for
+from tests.running import ROOT, docker, wait_for
 
 pytestmark = pytest.mark.docker
 
@@ -113,7 +113,7 @@ def test_the_system_package_is_there_and_the_migration_has_run(built: Build) -> 
 def test_a_wrong_app_module_ends_the_container_and_says_where_it_looked(built: Build) -> None:
     project = Project(image=built("app_py"), APP_MODULE="app.wsgi:app")
     try:
-        assert project.wait_exit(START_SECONDS) == 1
+        assert project.wait_exit() == 1
         last = project.log()[-1]["message"]
     finally:
         project.remove()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.layouts.project import make_project
-from tests.running import Stack, stack, wait_for
+from tests.running import START_SECONDS, Stack, stack, wait_for
 
 LOOKED = "was looked for in {directory}, which has app.py, broken.py, incomplete.py, requirements.txt, and among the"
 LOADED = "was loaded from {directory}"
@@ -36,7 +36,7 @@ def last_line(project: Path, module: str, preload: str) -> str:
     """What the container ends with."""
     running = Stack(project, APP_MODULE=module, PRELOAD_APP=preload)
     try:
-        assert running.process.wait(15) == 1
+        assert running.process.wait(START_SECONDS) == 1
         last = running.log()[-1]
     finally:
         running.remove()

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.running import Stack, free_port, stack, wait_for
+from tests.running import START_SECONDS, Stack, free_port, stack, wait_for
 
 
 def find(running: Stack, what: str) -> list[int]:
@@ -35,7 +35,9 @@ def find(running: Stack, what: str) -> list[int]:
 
 def wait_complete(running: Stack) -> None:
     """Nginx answers as soon as one of the two workers is there."""
-    wait_for(lambda: len(find(running, "gunicorn worker")) == 2 and len(running.processes()) == 6, 5, "all run")
+    wait_for(
+        lambda: len(find(running, "gunicorn worker")) == 2 and len(running.processes()) == 6, START_SECONDS, "all run"
+    )
 
 
 def in_flight(running: Stack, directory: Path, count: int, seconds: float) -> tuple[ThreadPoolExecutor, list]:
@@ -107,7 +109,7 @@ def test_what_is_killed_comes_back_within_two_seconds(project, victim, preload):
             same = {what: len(pids) for what, pids in now.items()} == {what: len(pids) for what, pids in before.items()}
             return same and killed not in now[victim] and running.answers()
 
-        wait_for(back, 2, f"{victim} is back")
+        wait_for(back, running.back_seconds, f"{victim} is back")
         # what the dead one left behind goes as well
         wait_for(lambda: [process["state"] != "Z" for process in running.processes()] == [True] * 6, 5, "nothing else")
 
@@ -131,9 +133,9 @@ def test_what_is_stopped_is_replaced_and_the_others_go_on(project, victim):
         asked = ThreadPoolExecutor(4)
         try:
             wait_for(
-                lambda: stopped not in find(running, victim) and find(running, victim), 15, f"{victim} is replaced"
+                lambda: stopped not in find(running, victim) and find(running, victim), 30, f"{victim} is replaced"
             )
-            wait_for(running.answers, 2)
+            wait_for(running.answers)
         finally:
             asked.shutdown()
         assert len([line for line in running.messages() if f"process {stopped} has been stopped" in line]) == 1
@@ -162,7 +164,7 @@ def test_a_worker_that_is_replaced_waits_for_requests_that_end_in_time_and_for_n
         wait_for(lambda: time.monotonic() - begun > 3, 4, "some time has passed")
         (project / "young").mkdir()
         young, (answer,) = in_flight(running, project / "young", 1, seconds=4)
-        wait_for(lambda: find(running, "gunicorn worker") not in ([], [before]), 12, "the worker is another one")
+        wait_for(lambda: find(running, "gunicorn worker") not in ([], [before]), 30, "the worker is another one")
         assert answer.result().status == 200
         assert running.answers()
         running.remove()
@@ -223,7 +225,7 @@ def starts(project: Path, **environment: str) -> tuple[int, list[dict]]:
     """Start what cannot run: the exit status, and the log."""
     running = Stack(project, **environment)
     try:
-        return running.process.wait(15), running.log()
+        return running.process.wait(START_SECONDS), running.log()
     finally:
         running.remove()
 
@@ -356,7 +358,7 @@ def test_a_prestart_that_fails_ends_the_container(project):
     (project / "prestart.sh").write_text("echo migrating\nfalse\ntouch too-far\n")
     running = Stack(project, APP_MODULE="hello:app")
     try:
-        assert running.process.wait(10) != 0
+        assert running.process.wait(START_SECONDS) != 0
         assert json.loads(running.stderr.read_text().splitlines()[-1])["message"] == "prestart.sh failed with status 1"
         assert not (project / "too-far").exists()
     finally:
@@ -395,7 +397,7 @@ def test_nothing_is_left_of_what_does_not_stop_in_time(project):
         pids = [process["pid"] for process in running.processes()]
         threads, _ = in_flight(running, project, 1, seconds=3600)
         assert running.stop() == 0
-        wait_for(lambda: not [pid for pid in pids if Path(f"/proc/{pid}").exists()], 5, "all have ended")
+        wait_for(lambda: not [pid for pid in pids if Path(f"/proc/{pid}").exists()], 20, "all have ended")
         threads.shutdown()
 
 
@@ -457,7 +459,7 @@ def test_memory_and_descriptors_do_not_grow_with_restarts(project):
         for _ in range(3):
             old = find(running, "gunicorn master")[0]
             os.kill(old, signal.SIGKILL)
-            wait_for(lambda old=old: find(running, "gunicorn master") not in ([], [old]) and running.answers(), 5)
+            wait_for(lambda old=old: find(running, "gunicorn master") not in ([], [old]) and running.answers())
         wait_for(lambda: descriptors() == before)
         assert threading.active_count() < 50
 
