@@ -41,7 +41,7 @@ for _ in range(int(sys.argv[1])):
 # what the tables show, and why a line is not flat
 WHY = {
     "Items stored": "Flat: a B-tree of five levels instead of two. Memory is the items'.",
-    "Page size": "Straight within the noise: 5 to 10 µs an item on top of a request, SQLite's row and JSON.",
+    "Page size": "Straight within the noise: 2 to 10 µs an item, by the machine, on top of a request, SQLite's row and JSON.",
     "Item size": "Up to 10 kB the request; beyond that JSON, checks of every character, and copies. Above 16 kB Nginx puts a body "
     "into a file.",
     "Connections": "Flat: an idle connection costs nothing. With 10,000 opening them is in it: a connection carries three requests.",
