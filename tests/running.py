@@ -174,8 +174,9 @@ def descendants(pid: int) -> list[dict[str, Any]]:
     table = {}
     for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError, IndexError):
-            fields = (path / "stat").read_text().rsplit(")", 1)[1].split()
-            argv = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+            # the name in it is cut after 15 bytes, which may be in the middle of a character
+            fields = (path / "stat").read_text(errors="replace").rsplit(")", 1)[1].split()
+            argv = (path / "cmdline").read_text(errors="replace").replace("\0", " ").strip()
             table[int(path.name)] = {"pid": int(path.name), "state": fields[0], "ppid": int(fields[1]), "argv": argv}
     found, parents = [], {pid}
     while parents:

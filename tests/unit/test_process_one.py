@@ -23,7 +23,7 @@ from entrypoint.drain import client_connections
 from entrypoint.output import PatientStream
 from entrypoint.supervise import _Supervisor, stopped_processes
 from entrypoint.watch import Watch
-from tests.running import wait_for
+from tests.running import descendants, wait_for
 
 
 @pytest.fixture
@@ -241,6 +241,7 @@ def test_a_process_may_have_any_name(tmp_path):
     process = subprocess.Popen([program, "60"], process_group=0)
     try:
         assert stopped_processes({process.pid}) == set()
+        assert process.pid in [child["pid"] for child in descendants(os.getpid())]
         process.send_signal(signal.SIGSTOP)
         wait_for(lambda: stopped_processes({process.pid}) == {process.pid})
         # who stops it for a moment may go on with it
