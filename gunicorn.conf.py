@@ -57,7 +57,7 @@ gc.disable()
 
 
 def on_starting(server):
-    """Refuse another bind, here or in GUNICORN_CMD_ARGS, which means Nginx's port; and what Gunicorn would ignore."""
+    """Refuse what cannot take effect: another bind, by which Nginx's port is meant, and words that are no options."""
     if server.cfg.bind != [f"unix:{run_dir}/gunicorn.sock"]:
         sys.exit(
             f"bind={','.join(server.cfg.bind)!r} cannot be used: Nginx needs Gunicorn's socket. Leave bind out, in "
